@@ -1,0 +1,1 @@
+"""Nanoscale electrochemical nucleation experiments on Bluesky, ophyd and Tiled."""

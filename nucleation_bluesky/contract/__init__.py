@@ -1,0 +1,1 @@
+"""What controllers, devices and readers agree on: PVs, units, enumerations, document keys."""

@@ -1,0 +1,77 @@
+"""Keys of the Bluesky documents: what every nucleation run promises to its readers.
+
+Readers find data by *role*, never by device name: the start document maps roles to data keys.
+"""
+
+SCHEMA_VERSION = 1
+START_KEY = "nucleation"  # the start document's own block, a mapping
+
+START_FIELDS: dict[str, str] = {
+    "schema": "Version of this event schema (integer).",
+    "technique": "'afm-nucleation-map', 'afm-sweep-rate-series', 'afm-bias-ramp', 'topography', "
+    "or a technique of another family.",
+    "family": "Instrument family: afm, seccm or tem.",
+    "roles": "Mapping of role to data key, see below.",
+    "sample": "Sample identifier, as in the exposure ledger.",
+    "mount_epoch": "Mount of the sample (integer), as in the exposure ledger.",
+    "session": "Identifier of the session that took the run.",
+    "bias_applied_to": "'tip' or 'sample'.",
+    "reference_scale": "Name of the scale the raw potentials are measured against.",
+    "reference_offset": "{'scale', 'offset'}: potential against 'scale' = raw + offset (V).",
+    "equilibrium_potential": "E_eq on the run's own scale (V, signed), with 'source'.",
+    "material": "{'name', 'molar_volume' (m3/mol), 'electrons', 'faradaic_yield'}.",
+    "ramp": "{'start', 'vertices', 'rates' (V, V/s), 'sample_rate' (Hz), 'measuring_segment'}.",
+    "compliance": "{'current': [low, high] or None (A), 'height': ... (m), 'blanking' (s), "
+    "'confirm_samples', 'subtract_background', 'background_time' (s)}.",
+    "safe_state": "{'policy', 'bias', 'after_trip', 'after_time', 'n_post'}.",
+    "capabilities": "What the controller published under CAP:, SI units.",
+    "clock": "{'utc_offset', 'uncertainty'} (s): controller's UTC minus ours, measured.",
+    "grid": "{'shape': [rows, cols], 'pitch' (m), 'origin': [x, y], 'angle' (rad)} if gridded.",
+    "continues": "uid of the run that this one resumes, if any.",
+    "series": "Identifier shared by runs that are to be read as one map.",
+}
+
+PRIMARY_ROLES: dict[str, tuple[str, str]] = {
+    # role: (SI unit, meaning); one event per exposure in the stream 'primary'
+    "x": ("m", "site's x in the sample frame, as measured"),
+    "y": ("m", "site's y in the sample frame, as measured"),
+    "site": ("", "index of the site in the plan's list"),
+    "row": ("", "row of the site where gridded"),
+    "col": ("", "column of the site where gridded"),
+    "exposure": ("", "token of the exposure in the ledger (string)"),
+    "termination": ("", "Termination, integer"),
+    "stop_bias": ("V", "see RESULT"),
+    "stop_current": ("A", "see RESULT"),
+    "height_change": ("m", "see RESULT"),
+    "peak_current": ("A", "see RESULT"),
+    "charge": ("C", "see RESULT"),
+    "latency": ("s", "see RESULT"),
+    "n_samples": ("", "see RESULT"),
+    "n_post": ("", "see RESULT"),
+    "trip_index": ("", "see RESULT"),
+    "trip_segment": ("", "see RESULT"),
+    "start_ticks": ("s", "see RESULT"),
+    "start_utc": ("s", "see RESULT"),
+    "duration": ("s", "see RESULT"),
+    "height_feedback": ("", "see RESULT"),
+    "vertices": ("V", "bias at the end of each segment of this site's ramp, NaN beyond"),
+    "rates": ("V/s", "sweep rate of each segment of this site's ramp, NaN beyond"),
+    "ramp_start": ("V", "bias at the start of this site's ramp"),
+    "sample_rate": ("Hz", "samples per second"),
+    "fast_segment_end": ("V", "bias at which the fast approach ended; NaN without one"),
+    "bias": ("V", "waveform, external, shape (1, max_samples), NaN beyond n_samples"),
+    "current": ("A", "waveform, external; negative reduces"),
+    "height": ("m", "waveform, external"),
+}
+PRIMARY_STREAM = "primary"
+TOPOGRAPHY_STREAMS = ("topography_before", "topography_after")
+TOPOGRAPHY_ROLES: dict[str, tuple[str, str]] = {
+    "topography": ("m", "image, external, shape (1, rows, cols); row index along +y"),
+    "topography_x": ("m", "centre of the image in the sample frame"),
+    "topography_y": ("m", "centre of the image in the sample frame"),
+    "topography_pixel_size": ("m", "edge of a pixel"),
+}
+REGISTRATION_STREAM = "registration"
+
+STREAM_MIMETYPE = "application/x-hdf5"
+RESULTS_CONTAINER = "maps"  # top-level Tiled container of analysis results

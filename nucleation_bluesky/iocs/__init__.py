@@ -1,0 +1,1 @@
+"""EPICS controllers: one front end over small backends."""

@@ -1,0 +1,1 @@
+"""Exposures of sites, and the guard that claims them."""

@@ -1,0 +1,1 @@
+"""From one configuration to RunEngine, devices, guard and callbacks."""

@@ -1,0 +1,1 @@
+"""Courier, embedded Tiled server, reading runs, writing results, ingest."""

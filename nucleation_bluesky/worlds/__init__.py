@@ -1,0 +1,1 @@
+"""Virtual samples and instruments with a known ground truth."""
