@@ -150,8 +150,13 @@ CORE: tuple[PV, ...] = (
         "Written with a changing value at least three times per HEARTBEAT:TIMEOUT by the owner. "
         "While armed or energised, a beat older than HEARTBEAT:TIMEOUT brings the safe state.",
     ),
-    _rw("HEARTBEAT:TIMEOUT", Kind.DOUBLE, "Wall time; settable only in state safe.", egu="s",
-        default=1.0),
+    _rw(
+        "HEARTBEAT:TIMEOUT",
+        Kind.DOUBLE,
+        "Wall time; settable only in state safe.",
+        egu="s",
+        default=1.0,
+    ),
     _rw(
         "KILL",
         Kind.INT,
@@ -174,8 +179,9 @@ CORE: tuple[PV, ...] = (
         "the instrument is in its safe state.",
         default="",
     ),
-    _rw("SAFE:POLICY", Kind.ENUM, "Safe state; only those in CAP:SAFE are accepted.",
-        enum=SafeState),
+    _rw(
+        "SAFE:POLICY", Kind.ENUM, "Safe state; only those in CAP:SAFE are accepted.", enum=SafeState
+    ),
     _rw("SAFE:BIAS", Kind.DOUBLE, "Bias of the safe state 'hold'.", egu="V", default=0.0),
 )
 
@@ -197,10 +203,22 @@ CAPABILITIES: tuple[PV, ...] = (
 
 RAMP: tuple[PV, ...] = (
     _rw("RAMP:START", Kind.DOUBLE, "Bias at the start of the ramp.", egu="V"),
-    _rw("RAMP:VERTICES", Kind.DOUBLES, "Bias at the end of each segment.", egu="V", length=16,
-        default=(-1.0,)),
-    _rw("RAMP:RATES", Kind.DOUBLES, "Sweep rate (magnitude) of each segment.", egu="V/s",
-        length=16, default=(1.0,)),
+    _rw(
+        "RAMP:VERTICES",
+        Kind.DOUBLES,
+        "Bias at the end of each segment.",
+        egu="V",
+        length=16,
+        default=(-1.0,),
+    ),
+    _rw(
+        "RAMP:RATES",
+        Kind.DOUBLES,
+        "Sweep rate (magnitude) of each segment.",
+        egu="V/s",
+        length=16,
+        default=(1.0,),
+    ),
     _rw("RAMP:SAMPLE_RATE", Kind.DOUBLE, "Samples per second.", egu="Hz", default=1000.0),
     _rw("COMP:CURRENT:ON", Kind.INT, "1 to enforce the current window."),
     _rw("COMP:CURRENT:LOW", Kind.DOUBLE, "Lower edge, below 0.", egu="pA", default=-10.0),
@@ -208,48 +226,96 @@ RAMP: tuple[PV, ...] = (
     _rw("COMP:HEIGHT:ON", Kind.INT, "1 to enforce the height window."),
     _rw("COMP:HEIGHT:LOW", Kind.DOUBLE, "Lower edge, below 0.", egu="nm", default=-1000.0),
     _rw("COMP:HEIGHT:HIGH", Kind.DOUBLE, "Upper edge, above 0.", egu="nm", default=8.0),
-    _rw("COMP:BLANKING", Kind.DOUBLE,
-        "After the start of each segment compliance is not compared for this time.", egu="s"),
+    _rw(
+        "COMP:BLANKING",
+        Kind.DOUBLE,
+        "After the start of each segment compliance is not compared for this time.",
+        egu="s",
+    ),
     _rw("COMP:CONFIRM", Kind.INT, "Consecutive samples outside the window that trip.", default=1),
-    _rw("COMP:BACKGROUND", Kind.ENUM, "Subtract leakage and C dV/dt before comparing.",
-        enum=Background),
-    _rw("COMP:BACKGROUND:TIME", Kind.DOUBLE,
+    _rw(
+        "COMP:BACKGROUND",
+        Kind.ENUM,
+        "Subtract leakage and C dV/dt before comparing.",
+        enum=Background,
+    ),
+    _rw(
+        "COMP:BACKGROUND:TIME",
+        Kind.DOUBLE,
         "Window after blanking at the start of each segment for estimating the background.",
-        egu="s", default=0.05),
+        egu="s",
+        default=0.05,
+    ),
     _rw("AFTER:ACTION", Kind.ENUM, "Between the trip and the safe state.", enum=AfterTrip),
     _rw("AFTER:TIME", Kind.DOUBLE, "Duration of that action.", egu="s"),
     _rw("AFTER:SAMPLES", Kind.INT, "Samples recorded after the trip (n_post)."),
 )
 
 SOFTWARE_RAMP: tuple[PV, ...] = (
-    _rw("SOFT:GO", Kind.STRING,
+    _rw(
+        "SOFT:GO",
+        Kind.STRING,
         "The armed token: energised under the plan's control; BIAS is live until SOFT:END.",
-        default=""),
-    _rw("BIAS", Kind.DOUBLE,
+        default="",
+    ),
+    _rw(
+        "BIAS",
+        Kind.DOUBLE,
         "Bias setpoint. Refused unless energised by SOFT:GO; non-finite or out-of-range values are "
-        "refused. Put completion when the output has settled.", egu="V"),
-    _rw("SOFT:END", Kind.ENUM,
+        "refused. Put completion when the output has settled.",
+        egu="V",
+    ),
+    _rw(
+        "SOFT:END",
+        Kind.ENUM,
         "Ends the software ramp with this termination: safe state, then RESULT (whose n_samples "
-        "is 0). Put completion when done.", enum=Termination),
-    PV("MEASUREMENT", Kind.DOUBLES,
-       "Latest measurement, one consistent snapshot in SI units (layout below); at least 100 Hz "
-       "while energised.",
-       length=len(MEASUREMENT_FIELDS), default=(0.0,) * len(MEASUREMENT_FIELDS)),
+        "is 0). Put completion when done.",
+        enum=Termination,
+    ),
+    PV(
+        "MEASUREMENT",
+        Kind.DOUBLES,
+        "Latest measurement, one consistent snapshot in SI units (layout below); at least 100 Hz "
+        "while energised.",
+        length=len(MEASUREMENT_FIELDS),
+        default=(0.0,) * len(MEASUREMENT_FIELDS),
+    ),
 )
 
 FILES: tuple[PV, ...] = (
-    _rw("FILE:DIR", Kind.CHARS, "Directory of the waveform files, as the controller sees it.",
-        length=1024, default=""),
-    _rw("FILE:PREFIX", Kind.CHARS,
+    _rw(
+        "FILE:DIR",
+        Kind.CHARS,
+        "Directory of the waveform files, as the controller sees it.",
+        length=1024,
+        default="",
+    ),
+    _rw(
+        "FILE:PREFIX",
+        Kind.CHARS,
         "Segment n is '<dir>/<prefix>_<n, five digits>.h5'; letters, digits, '-', '_' only.",
-        length=128, default=""),
-    _rw("FILE:ROWS", Kind.INT, "Exposures per file; a full file is closed and immutable.",
-        default=500),
-    _rw("FILE:MAX_SAMPLES", Kind.INT,
-        "Width of a row, set before capture; longer ramps are refused.", default=4096),
-    _rw("FILE:CAPTURE", Kind.INT,
+        length=128,
+        default="",
+    ),
+    _rw(
+        "FILE:ROWS",
+        Kind.INT,
+        "Exposures per file; a full file is closed and immutable.",
+        default=500,
+    ),
+    _rw(
+        "FILE:MAX_SAMPLES",
+        Kind.INT,
+        "Width of a row, set before capture; longer ramps are refused.",
+        default=4096,
+    ),
+    _rw(
+        "FILE:CAPTURE",
+        Kind.INT,
         "1 opens capture (segment numbers count from 0), 0 closes the open file. While it is 1 "
-        "every exposure is recorded. Put completion when done.", default=0),
+        "every exposure is recorded. Put completion when done.",
+        default=0,
+    ),
     PV("FILE:SEGMENT", Kind.INT, "Number of the open file.", default=-1),
 )
 
@@ -257,13 +323,21 @@ AFM: tuple[PV, ...] = (
     PV("BIAS:RBV", Kind.DOUBLE, "Bias at the tip.", egu="V"),
     PV("AMP:CURRENT", Kind.DOUBLE, "Tip current; negative reduces.", egu="pA"),
     _rw("AMP:GAIN", Kind.DOUBLE, "Transimpedance gain.", egu="V/A", default=1e11),
-    _rw("AMP:FILTER", Kind.DOUBLE, "-3 dB bandwidth of the amplifier's filter.", egu="Hz",
-        default=1061.0),
+    _rw(
+        "AMP:FILTER",
+        Kind.DOUBLE,
+        "-3 dB bandwidth of the amplifier's filter.",
+        egu="Hz",
+        default=1061.0,
+    ),
     PV("Z:RBV", Kind.DOUBLE, "Height of the tip.", egu="nm"),
     _rw("Z:FEEDBACK", Kind.INT, "1 while the force feedback loop is closed.", default=1),
-    _rw("STAGE:X", Kind.DOUBLE,
+    _rw(
+        "STAGE:X",
+        Kind.DOUBLE,
         "Target. Put completion when settled; refused outside the limits or while energised.",
-        egu="um"),
+        egu="um",
+    ),
     PV("STAGE:X:RBV", Kind.DOUBLE, "Position.", egu="um"),
     PV("STAGE:X:LOW", Kind.DOUBLE, "Lower limit of travel.", egu="um"),
     PV("STAGE:X:HIGH", Kind.DOUBLE, "Upper limit of travel.", egu="um"),
@@ -277,11 +351,18 @@ AFM: tuple[PV, ...] = (
     _rw("TOPO:Y", Kind.DOUBLE, "Centre of the image.", egu="um"),
     _rw("TOPO:SIZE", Kind.DOUBLE, "Edge length of the image.", egu="um", default=2.0),
     _rw("TOPO:PIXELS", Kind.INT, "Pixels per edge.", default=256),
-    _rw("TOPO:NAME", Kind.CHARS,
+    _rw(
+        "TOPO:NAME",
+        Kind.CHARS,
         "File of the image in FILE:DIR, without '.h5'; letters, digits, '-', '_' only.",
-        length=128, default=""),
-    _rw("TOPO:GO", Kind.INT,
-        "Takes the image; put completion when the file is closed. Refused while energised."),
+        length=128,
+        default="",
+    ),
+    _rw(
+        "TOPO:GO",
+        Kind.INT,
+        "Takes the image; put completion when the file is closed. Refused while energised.",
+    ),
     PV("TOPO:SEQ", Kind.INT, "Increases by one with every image written."),
 )
 
