@@ -89,7 +89,7 @@ class RampSpec:
         return np.interp(time, np.concatenate([[0.0], self.segment_ends]), self._bounds())
 
     def segment_at(self, index: np.ndarray | int) -> np.ndarray:
-        """Number of the segment that sample ``index`` belongs to."""
+        """Return the number of the segment that sample ``index`` belongs to."""
         time = np.asarray(index, dtype=float) / self.sample_rate
         found = np.searchsorted(self.segment_ends, time, side="left")
         return np.minimum(found, len(self.vertices) - 1)
