@@ -1,0 +1,329 @@
+"""Sub-pixel registration of two topographies of one area.
+
+The second image may be tilted, offset, drifted and covered with new particles. Phase correlation
+of band-passed, clipped images gives the start; a robust Gauss-Newton fit of the heights with
+tilt, offset and gain as nuisance parameters gives the sub-pixel shift, and the scatter of its
+scores between tiles the uncertainty.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+from scipy.signal.windows import tukey
+from skimage.registration import phase_cross_correlation
+
+from nucleation_bluesky.analysis.topography import (
+    MAD_TO_SIGMA,
+    TUKEY,
+    as_image,
+    level,
+    robust_sigma,
+)
+
+TILES = 5  # per axis, for the cluster-robust uncertainty
+BAND = (1.0, 8.0)  # px, Gaussian widths of the band-pass for the coarse correlation
+
+
+class Shift(NamedTuple):
+    """Displacement of an image's content against the reference.
+
+    A feature at (x, y) in the reference lies at (x + dx, y + dy) in the image.
+
+    Parameters
+    ----------
+    dx, dy : float
+        m, along columns and rows.
+    uncertainty : float
+        Standard uncertainty per axis, m (the larger of the two axes).
+    quality : float
+        Correlation of the aligned images over the pixels they agree on, -1 to 1. Below about 0.3
+        the shift should not be trusted.
+    """
+
+    dx: float
+    dy: float
+    uncertainty: float
+    quality: float
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A shift that may change along the slow scan axis (drift during the image).
+
+    Parameters
+    ----------
+    dx, dy : float
+        Displacement at the centre row, m (sign as in `Shift`).
+    drift_x, drift_y : float
+        Change of the displacement per m along +y (dimensionless).
+    uncertainty : float
+        Standard uncertainty of the displacement at the centre, m.
+    quality : float
+        As in `Shift`.
+    pixel_size : float
+        m.
+    """
+
+    dx: float
+    dy: float
+    drift_x: float
+    drift_y: float
+    uncertainty: float
+    quality: float
+    pixel_size: float
+
+
+def estimate_shift(reference: np.ndarray, image: np.ndarray, pixel_size: float) -> Shift:
+    """Estimate the constant displacement between two topographies.
+
+    Parameters
+    ----------
+    reference, image : ndarray, shape (rows, cols)
+        Heights, m, same shape and pixel size; NaN allowed.
+    pixel_size : float
+        m.
+
+    Returns
+    -------
+    Shift
+        ``(dx, dy, uncertainty, quality)``; unpack as a tuple.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the pixel size is not positive.
+    """
+    found = register(reference, image, pixel_size, drift=False)
+    return Shift(found.dx, found.dy, found.uncertainty, found.quality)
+
+
+def register(
+    reference: np.ndarray, image: np.ndarray, pixel_size: float, *, drift: bool = True
+) -> Registration:
+    """Register ``image`` to ``reference``, optionally with linear drift along the slow axis.
+
+    Parameters
+    ----------
+    reference, image : ndarray, shape (rows, cols)
+        Heights, m, same shape and pixel size.
+    pixel_size : float
+        m.
+    drift : bool
+        Fit a displacement that changes linearly with the row.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the pixel size is not positive.
+    """
+    first, second = as_image(reference), as_image(image)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"the images differ in shape ({first.shape}, {second.shape}); "
+            "take both with the same settings or resample one"
+        )
+    if not pixel_size > 0:
+        raise ValueError(f"the pixel size must be greater than 0 m (got {pixel_size})")
+    first, second = _clipped(first), _clipped(second)
+    scale = robust_sigma(first) or 1.0  # numbers near 1: metres would underflow in the fit
+    first, second = first / scale, second / scale
+    start = _coarse(first, second)
+    parameters, sigma, quality = _refine(first, second, start, drift=drift)
+    half = (first.shape[0] - 1) / 2
+    return Registration(
+        dx=float(parameters[0] * pixel_size),
+        dy=float(parameters[1] * pixel_size),
+        drift_x=float(parameters[2] / half),
+        drift_y=float(parameters[3] / half),
+        uncertainty=float(sigma * pixel_size),
+        quality=quality,
+        pixel_size=pixel_size,
+    )
+
+
+def align(image: np.ndarray, registration: Registration | Shift, pixel_size: float) -> np.ndarray:
+    """Resample an image onto the reference's pixel grid (cubic), NaN where it does not reach.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, cols)
+        Height, m.
+    registration : Registration or Shift
+        From `register` or `estimate_shift`.
+    pixel_size : float
+        m.
+    """
+    array = as_image(image)
+    drift = (0.0, 0.0)
+    if isinstance(registration, Registration):
+        drift = (registration.drift_x, registration.drift_y)
+    half = (array.shape[0] - 1) / 2
+    parameters = np.array(
+        [
+            registration.dx / pixel_size,
+            registration.dy / pixel_size,
+            drift[0] * half,
+            drift[1] * half,
+        ]
+    )
+    missing = ~np.isfinite(array)
+    rows, cols = _coordinates(array.shape, parameters)
+    moved = ndimage.map_coordinates(
+        np.where(missing, np.nanmedian(array), array), (rows, cols), order=3, mode="nearest"
+    )
+    outside = (rows < 0) | (rows > array.shape[0] - 1) | (cols < 0) | (cols > array.shape[1] - 1)
+    if missing.any():
+        spread = ndimage.map_coordinates(missing.astype(float), (rows, cols), order=1, cval=1.0)
+        outside |= spread > 1e-6
+    return np.where(outside, np.nan, moved)
+
+
+def _clipped(image: np.ndarray) -> np.ndarray:
+    """Levelled, filled, outliers (new particles) clipped at 4 robust sigma."""
+    flat = level(image)
+    flat = np.where(np.isfinite(flat), flat, 0.0)
+    sigma = robust_sigma(flat)
+    return flat if sigma == 0 else np.clip(flat, -4 * sigma, 4 * sigma)
+
+
+def _coordinates(shape: tuple[int, ...], parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns in the image of every reference pixel; parameters in px."""
+    rows, cols = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    v = np.linspace(-1, 1, shape[0])[:, None]
+    return (
+        rows + parameters[1] + parameters[3] * v,
+        cols + parameters[0] + parameters[2] * v,
+    )
+
+
+def _coarse(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Shift to about a pixel: candidates by phase correlation, chosen by what they explain."""
+    window = np.outer(*(tukey(n, 0.3) for n in first.shape))
+    candidates = []
+    for low in (BAND[0], 3 * BAND[0]):
+        band = [
+            (ndimage.gaussian_filter(a, low) - ndimage.gaussian_filter(a, BAND[1] * low)) * window
+            for a in (first, second)
+        ]
+        for normalization in ("phase", None):
+            shift, _, _ = phase_cross_correlation(
+                band[0], band[1], normalization=normalization, upsample_factor=10
+            )
+            candidates.append(np.array([-shift[1], -shift[0], 0.0, 0.0]))
+    smooth = [ndimage.gaussian_filter(a, BAND[0]) for a in (first, second)]
+    scores = [_agreement(smooth[0], smooth[1], c) for c in candidates]
+    return candidates[int(np.argmax(scores))]
+
+
+def _overlap(first: np.ndarray, second: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Return the second image sampled on the reference's pixels, NaN outside."""
+    rows, cols = _coordinates(first.shape, parameters)
+    return ndimage.map_coordinates(second, (rows, cols), order=1, cval=np.nan)
+
+
+def _interior(
+    shape: tuple[int, ...], rows: np.ndarray, cols: np.ndarray, margin: float
+) -> np.ndarray:
+    """Pixels whose smoothing reached over the edge of neither image."""
+    own = np.indices(shape)
+    inside = np.ones(shape, dtype=bool)
+    for r, c in (own, (rows, cols)):
+        inside &= (r >= margin) & (r <= shape[0] - 1 - margin)
+        inside &= (c >= margin) & (c <= shape[1] - 1 - margin)
+    return inside
+
+
+def _agreement(first: np.ndarray, second: np.ndarray, parameters: np.ndarray) -> float:
+    moved = _overlap(first, second, parameters)
+    inside = np.isfinite(moved)
+    if np.count_nonzero(inside) < 0.1 * first.size:
+        return -1.0
+    a, b = first[inside], moved[inside]
+    return _correlation(a, b, np.ones(a.size)) * np.sqrt(a.size / first.size)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
+    total = weights.sum()
+    if total <= 0:
+        return 0.0
+    a = a - (weights * a).sum() / total
+    b = b - (weights * b).sum() / total
+    norm = np.sqrt((weights * a * a).sum() * (weights * b * b).sum())
+    return float((weights * a * b).sum() / norm) if norm > 0 else 0.0
+
+
+def _refine(
+    first: np.ndarray, second: np.ndarray, start: np.ndarray, *, drift: bool, iterations: int = 40
+) -> tuple[np.ndarray, float, float]:
+    """Robust Gauss-Newton on heights, coarse to fine; returns px parameters, sigma (px), quality.
+
+    Both images are smoothed alike, so that noise biases neither the gradient nor the shift.
+    """
+    parameters = start.copy()
+    n_move = 4 if drift else 2
+    shape = first.shape
+    v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    tile = (np.minimum((v + 1) / 2 * TILES, TILES - 1).astype(int) * TILES) + np.minimum(
+        (u + 1) / 2 * TILES, TILES - 1
+    ).astype(int)
+    sigma, quality = np.nan, 0.0
+    for width in (4.0, 2.0, 1.0):
+        a = ndimage.gaussian_filter(first, width)
+        b = ndimage.gaussian_filter(second, width)
+        by, bx = np.gradient(b)
+        for _ in range(iterations):
+            rows, cols = _coordinates(shape, parameters)
+            moved, gy, gx = (
+                ndimage.map_coordinates(f, (rows, cols), order=3, cval=np.nan) for f in (b, by, bx)
+            )
+            inside = np.isfinite(moved) & _interior(shape, rows, cols, 3 * width)
+            if np.count_nonzero(inside) < 0.05 * first.size:
+                return start, float("inf"), 0.0
+            columns = [gx, gy, gx * v, gy * v][:n_move]
+            columns += [np.ones(shape), u, v, u * u, u * v, v * v, moved]
+            design = np.stack([c[inside] for c in columns], axis=1)
+            # reference = image(p + dp) (1 + gain) + surface: linear in dp, surface and gain
+            target = (a - moved)[inside]
+            step, residual, weights = _robust_solve(design, target)
+            parameters[:n_move] += np.clip(step[:n_move], -2, 2)
+            if np.max(np.abs(step[:n_move])) < 1e-4:
+                break
+        sigma = _cluster_sigma(design, residual, weights, tile[inside])
+        quality = _correlation(
+            a[inside] - design[:, n_move:-1] @ step[n_move:-1],
+            moved[inside],
+            (weights > 0.1).astype(float),
+        )
+    return parameters, sigma, quality
+
+
+def _robust_solve(
+    design: np.ndarray, target: np.ndarray, iterations: int = 6
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tukey-weighted least squares; returns coefficients, residuals, weights."""
+    weights = np.ones(target.size)
+    solution = np.zeros(design.shape[1])
+    residual = target
+    for _ in range(iterations):
+        weighted = design * weights[:, None]
+        solution = np.linalg.lstsq(weighted.T @ design, weighted.T @ target, rcond=None)[0]
+        residual = target - design @ solution
+        scale = MAD_TO_SIGMA * np.median(np.abs(residual))
+        if scale == 0:
+            break
+        weights = np.clip(1 - (residual / (TUKEY * scale)) ** 2, 0, None) ** 2
+    return solution, residual, weights
+
+
+def _cluster_sigma(
+    design: np.ndarray, residual: np.ndarray, weights: np.ndarray, tile: np.ndarray
+) -> float:
+    """Standard uncertainty of the shift (px), from score sums per tile (sandwich estimator)."""
+    bread = np.linalg.pinv((design * weights[:, None]).T @ design)
+    scores = design * (weights * residual)[:, None]
+    sums = np.stack([np.bincount(tile, s, minlength=TILES * TILES) for s in scores.T], axis=1)
+    n = np.count_nonzero(np.bincount(tile, minlength=TILES * TILES))
+    covariance = bread @ (sums.T @ sums) @ bread * n / max(n - design.shape[1], 1)
+    return float(np.sqrt(np.max(np.diag(covariance)[:2])))
