@@ -1,0 +1,144 @@
+"""The process of the embedded Tiled server; started by `nucleation_bluesky.storage.server`."""
+
+import argparse
+import asyncio
+import json
+import logging
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import yaml
+from tiled.config import parse_configs
+from tiled.server.app import build_app_from_config
+
+from nucleation_bluesky.callbacks.journal_owner import Owner
+from nucleation_bluesky.storage.server_files import ServerFiles, ServerState
+
+POLL = 0.5  # s between looks at the registered users
+logger = logging.getLogger(__name__)
+
+
+class RedactKeys(logging.Filter):
+    """Keeps API keys out of the log."""
+
+    _pattern = re.compile(r"(api_key=|[Aa]pikey )[^\s&\"']+")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the message of a record."""
+        message = record.getMessage()
+        redacted = self._pattern.sub(r"\1...", message)
+        if redacted != message:
+            record.msg, record.args = redacted, ()
+        return True
+
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"redact": {"()": RedactKeys}},
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {
+        "log": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain",
+            "filters": ["redact"],
+        }
+    },
+    "root": {"handlers": ["log"], "level": "WARNING"},
+    "loggers": {
+        "tiled": {"level": "WARNING"},
+        "uvicorn.error": {"level": "INFO"},
+        "uvicorn.access": {"level": "CRITICAL"},
+        __name__: {"level": "INFO"},
+    },
+}
+
+
+def configuration(files: ServerFiles, readable: list[str]) -> dict[str, Any]:
+    """Return the Tiled configuration, without the API key."""
+    home = files.home
+    return {
+        "catalog": {
+            "uri": f"sqlite:///{home / 'catalog.db'}",
+            "init_if_not_exists": True,
+            "writable_storage": [
+                f"file://localhost{home / 'files'}",
+                f"duckdb:///{home / 'tables.duckdb'}",
+            ],
+            "readable_storage": readable,
+            # no CatalogOfBlueskyRuns spec: with it, client["maps"] would be a partial uid
+        },
+        "authentication": {"allow_anonymous_access": False},
+        "media_types": {
+            "BlueskyRun": {
+                "application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"
+            }
+        },
+        "metrics": {"prometheus": False},
+    }
+
+
+def _listen(preferred: int) -> socket.socket:
+    for port in (preferred, 0):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            sock.close()
+            continue
+        return sock
+    raise OSError("no free port on 127.0.0.1")
+
+
+async def _leave_after_last_user(
+    server: uvicorn.Server, files: ServerFiles, linger: float
+) -> None:
+    last_seen = time.monotonic()
+    while not server.should_exit:
+        if files.users.any_alive():
+            last_seen = time.monotonic()
+        elif time.monotonic() - last_seen > linger:
+            logger.info("no user left, stopping")
+            server.should_exit = True
+        await asyncio.sleep(POLL)
+
+
+async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None:
+    files.config.write_text(yaml.safe_dump(configuration(files, readable), sort_keys=False))
+    config = parse_configs(files.config)
+    config.authentication.single_user_api_key = files.api_key()
+    app = build_app_from_config(config)
+    previous = files.state()
+    sock = _listen(previous.port if previous else 0)
+    port = sock.getsockname()[1]
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=LOGGING, access_log=False, timeout_graceful_shutdown=5)
+    )
+    files.write_state(ServerState(Owner.current().to_dict(), port, readable))
+    watch = asyncio.create_task(_leave_after_last_user(server, files, linger))
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        server.should_exit = True
+        await watch
+
+
+def main() -> None:
+    """Serve until told to stop or no registered user is left."""
+    parser = argparse.ArgumentParser(description="Embedded Tiled server of a data directory.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--readable", type=json.loads, default=[])
+    parser.add_argument("--linger", type=float, default=5.0)
+    options = parser.parse_args()
+    files = ServerFiles(options.data)
+    files.prepare()
+    asyncio.run(_serve(files, options.readable, options.linger))
+
+
+if __name__ == "__main__":
+    main()
