@@ -1,0 +1,192 @@
+"""Plan stubs: one ramp, one move, one topography; and cleaning up step by step."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import bluesky.plan_stubs as bps
+from bluesky.protocols import Readable
+from bluesky.utils import FailedStatus, MsgGenerator, plan, short_uid
+
+from nucleation_bluesky.contract.documents import PRIMARY_STREAM
+from nucleation_bluesky.contract.ramp import Compliance, RampSpec
+from nucleation_bluesky.plans.protocols import ImagerDevice, RampDevice, StageDevice
+from nucleation_bluesky.plans.results import RampResult
+
+logger = logging.getLogger(__name__)
+
+MOVE_TIMEOUT = 30.0  # s
+PREPARE_TIMEOUT = 10.0
+CLEANUP_TIMEOUT = 5.0
+IMAGE_TIMEOUT = 600.0
+RAMP_GRACE = 30.0  # s beyond the ramp's own duration
+
+
+def ramp_timeout(spec: RampSpec) -> float:
+    """Wall time after which a ramp that did not report is given up, s."""
+    return 2.0 * (spec.duration + spec.after_time) + RAMP_GRACE
+
+
+@plan
+def prepare_ramp(ramp: RampDevice, spec: RampSpec, compliance: Compliance) -> MsgGenerator[None]:
+    """Give a ramp and its compliance to the device.
+
+    Raises
+    ------
+    TimeoutError
+        If the device does not take it over in time.
+    """
+    group = short_uid("prepare")
+    yield from bps.prepare(ramp, (spec, compliance), group=group)
+    yield from bps.wait(group, timeout=PREPARE_TIMEOUT)
+
+
+@plan
+def move_to(
+    stage: StageDevice, x: float | None, y: float | None, *, timeout: float = MOVE_TIMEOUT
+) -> MsgGenerator[None]:
+    """Move to a position in the sample frame, m; None leaves an axis alone.
+
+    Raises
+    ------
+    TimeoutError
+        If the stage does not settle in time.
+    """
+    group = short_uid("move")
+    if x is not None:
+        yield from bps.abs_set(stage.x, x, group=group)
+    if y is not None:
+        yield from bps.abs_set(stage.y, y, group=group)
+    yield from bps.wait(group, timeout=timeout)
+
+
+@plan
+def bias_ramp(
+    ramp: RampDevice,
+    *,
+    also: Sequence[Readable] = (),
+    stream: str = PRIMARY_STREAM,
+    timeout: float = 120.0,
+) -> MsgGenerator[RampResult]:
+    """Run one exposure at the present site and record it in the open run.
+
+    The device claims the site. From before the claim until the next checkpoint the run cannot be
+    rewound: an immediate pause in this stretch ends the plan through its finalizers, it never
+    repeats the ramp.
+
+    Parameters
+    ----------
+    ramp : RampDevice
+        Prepared before.
+    also : sequence of Readable
+        Read into the same event.
+    stream : str
+        Name of the event stream.
+    timeout : float
+        Wall time to wait for the ramp, s.
+
+    Returns
+    -------
+    RampResult
+        What the device reported.
+
+    Raises
+    ------
+    TimeoutError
+        If the ramp does not end in time.
+    """
+    group = short_uid("ramp")
+    yield from bps.clear_checkpoint()
+    yield from bps.trigger(ramp, group=group)
+    yield from bps.wait(group, timeout=timeout)
+    return (yield from record(ramp, also=also, stream=stream))
+
+
+@plan
+def record(
+    ramp: RampDevice, *, also: Sequence[Readable] = (), stream: str = PRIMARY_STREAM
+) -> MsgGenerator[RampResult]:
+    """Read the last exposure into an event and return it."""
+    yield from bps.create(stream)
+    reading = yield from bps.read(ramp)
+    for device in also:
+        yield from bps.read(device)
+    yield from bps.save()
+    return RampResult.from_reading(reading, ramp.roles)
+
+
+@plan
+def take_topography(
+    imager: ImagerDevice,
+    *,
+    x: float,
+    y: float,
+    size: float,
+    pixels: int,
+    stream: str | None,
+    also: Sequence[Readable] = (),
+    timeout: float = IMAGE_TIMEOUT,
+) -> MsgGenerator[None]:
+    """Take an image centred on (x, y), m, and record it in the open run.
+
+    Parameters
+    ----------
+    imager : ImagerDevice
+        Takes the image.
+    x, y, size : float
+        Centre and edge length in the sample frame, m.
+    pixels : int
+        Pixels per edge.
+    stream : str or None
+        Event stream; None takes the image without an event.
+    also : sequence of Readable
+        Read into the same event.
+    timeout : float
+        s.
+
+    Raises
+    ------
+    TimeoutError
+        If the image does not come in time.
+    """
+    group = short_uid("image")
+    yield from bps.clear_checkpoint()
+    yield from bps.prepare(
+        imager, {"x": x, "y": y, "size": size, "pixels": pixels}, group=f"{group}-prepare"
+    )
+    yield from bps.wait(f"{group}-prepare", timeout=PREPARE_TIMEOUT)
+    yield from bps.trigger(imager, group=group)
+    yield from bps.wait(group, timeout=timeout)
+    if stream is not None:
+        yield from bps.create(stream)
+        yield from bps.read(imager)
+        for device in also:
+            yield from bps.read(device)
+        yield from bps.save()
+    yield from bps.checkpoint()
+
+
+@plan
+def clean_up(
+    steps: Mapping[str, Callable[[], MsgGenerator[Any]]],
+) -> MsgGenerator[list[str]]:
+    """Run every clean-up step although others fail.
+
+    Parameters
+    ----------
+    steps : mapping
+        What the step does, and the plan that does it (each with its own timeout).
+
+    Returns
+    -------
+    list of str
+        What failed, in words.
+    """
+    failed = []
+    for name, step in steps.items():
+        try:
+            yield from step()
+        except (FailedStatus, TimeoutError, OSError, RuntimeError, ValueError) as error:
+            logger.error("clean-up: %s failed: %s", name, error)
+            failed.append(f"{name}: {error}")
+    return failed

@@ -1,0 +1,263 @@
+"""The walk over the sites: move, decide, ramp, learn; and leaving the instrument safe."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+from bluesky.utils import Msg, MsgGenerator, plan, short_uid
+
+from nucleation_bluesky.contract.ramp import Compliance, RampSpec
+from nucleation_bluesky.plans.adaptive import AdaptiveRamp
+from nucleation_bluesky.plans.instrument import Parts
+from nucleation_bluesky.plans.registration import DriftTracker
+from nucleation_bluesky.plans.results import BAD_SAMPLE, RampResult
+from nucleation_bluesky.plans.site_record import SoftRecord, site_record
+from nucleation_bluesky.plans.sites import Sites
+from nucleation_bluesky.plans.software_ramp import StepSettings, stepped_bias_ramp
+from nucleation_bluesky.plans.stubs import (
+    CLEANUP_TIMEOUT,
+    bias_ramp,
+    clean_up,
+    move_to,
+    prepare_ramp,
+    ramp_timeout,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_BAD_IN_A_ROW = 5
+
+
+class MapEndedError(RuntimeError):
+    """The instrument cannot go on; sites not yet exposed stay usable."""
+
+
+@dataclass
+class MapResult:
+    """What a map returns to the plan that asked for it.
+
+    Parameters
+    ----------
+    uid : str
+        Of the run.
+    n_sites : int
+        Sites planned in this run.
+    results : dict of int to RampResult
+        By site index.
+    n_flagged : int
+        Sites whose ramp ended in the fast approach.
+    """
+
+    uid: str = ""
+    n_sites: int = 0
+    results: dict[int, RampResult] = field(default_factory=dict)
+    n_flagged: int = 0
+
+    @property
+    def n_tripped(self) -> int:
+        """Sites ended by compliance."""
+        return sum(result.tripped for result in self.results.values())
+
+
+@dataclass
+class Visit:
+    """How the sites of one run are visited.
+
+    Parameters
+    ----------
+    parts : Parts
+        Instrument.
+    sites : Sites
+        In order of visit.
+    limits : Compliance
+        The same for every site.
+    spec_of : callable
+        Ramp of the site at a position in the order of visit.
+    adaptive : AdaptiveRamp or None
+        Decides vertices and rates instead of ``spec_of``.
+    software : StepSettings or None
+        Ramp stepped by the plan.
+    tracker : DriftTracker or None
+        Re-registration, every ``every`` sites.
+    """
+
+    parts: Parts
+    sites: Sites
+    limits: Compliance
+    spec_of: Callable[[int], RampSpec]
+    adaptive: AdaptiveRamp | None = None
+    software: StepSettings | None = None
+    tracker: DriftTracker | None = None
+    every: int = 0
+    record: SoftRecord = field(default_factory=site_record)
+
+    @plan
+    def run(self, result: MapResult) -> MsgGenerator[None]:
+        """Visit every site inside the open run."""
+        bad, prepared = 0, None
+        at: tuple[float | None, float | None] = (None, None)
+        for number in range(len(self.sites)):
+            if self.tracker is not None and self.every and number and number % self.every == 0:
+                yield from self.tracker.update(number)
+                at = (None, None)
+            x, y = float(self.sites.x[number]), float(self.sites.y[number])
+            # the only place to which a pause may rewind: nothing of this site has happened yet
+            yield from bps.checkpoint()
+            yield from move_to(
+                self.parts.stage, x if x != at[0] else None, y if y != at[1] else None
+            )
+            at = (x, y)
+            spec = self._decide(number, x, y)
+            if spec != prepared:
+                yield from prepare_ramp(self.parts.ramp, spec, self.limits)
+                prepared = spec
+            outcome = yield from self._expose(spec)
+            self._learn(number, x, y, outcome, spec, result)
+            if outcome.interrupted:
+                raise MapEndedError(
+                    f"the ramp at site {self.sites.index[number]} ended with "
+                    f"'{outcome.termination.label}'; find the cause, then resume the map: sites "
+                    "not yet exposed stay usable"
+                )
+            bad = bad + 1 if outcome.termination in BAD_SAMPLE else 0
+            if bad >= MAX_BAD_IN_A_ROW:
+                raise MapEndedError(
+                    f"{bad} ramps in a row ended with '{outcome.termination.label}'; check "
+                    "amplifier and sensor, then resume the map"
+                )
+        yield from bps.checkpoint()
+
+    def _decide(self, number: int, x: float, y: float) -> RampSpec:
+        spec = self.spec_of(number)
+        fast_end = predicted = float("nan")
+        if self.adaptive is not None:
+            approach = self.adaptive.decide(x, y)
+            spec = RampSpec(
+                start=spec.start,
+                vertices=approach.vertices,
+                rates=approach.rates,
+                sample_rate=spec.sample_rate,
+                after_trip=spec.after_trip,
+                after_time=spec.after_time,
+                n_post=spec.n_post,
+            )
+            fast_end, predicted = approach.fast_end, approach.predicted
+        self.record.update(
+            site=int(self.sites.index[number]),
+            row=int(self.sites.row[number]),
+            col=int(self.sites.col[number]),
+            target_x=x,
+            target_y=y,
+            fast_segment_end=fast_end,
+            predicted_bias=predicted,
+        )
+        return spec
+
+    def _expose(self, spec: RampSpec) -> MsgGenerator[RampResult]:
+        if self.software is not None:
+            return (
+                yield from stepped_bias_ramp(
+                    self.parts.ramp,
+                    spec,
+                    self.limits,
+                    settings=self.software,
+                    also=[self.record],
+                )
+            )
+        return (
+            yield from bias_ramp(self.parts.ramp, also=[self.record], timeout=ramp_timeout(spec))
+        )
+
+    def _learn(
+        self,
+        number: int,
+        x: float,
+        y: float,
+        outcome: RampResult,
+        spec: RampSpec,
+        result: MapResult,
+    ) -> None:
+        result.results[int(self.sites.index[number])] = outcome
+        early = outcome.tripped and outcome.trip_segment < len(spec.vertices) - 1
+        flagged = early and len(spec.vertices) > 1 and outcome.trip_segment >= 0
+        result.n_flagged += flagged
+        if self.adaptive is not None:
+            self.adaptive.learn(
+                x,
+                y,
+                termination=outcome.termination,
+                stop_bias=outcome.stop_bias,
+                height_change=outcome.height_change,
+                flagged=flagged,
+            )
+
+
+@plan
+def whole_run(
+    parts: Parts,
+    body: Callable[[], MsgGenerator[Any]],
+    *,
+    md: Mapping[str, Any],
+    result: MapResult,
+    imaging: bool,
+) -> MsgGenerator[MapResult]:
+    """Stage, open the run, do the body, close; leave everything safe whatever happens.
+
+    Every clean-up step is tried although others fail, each with its own timeout.
+
+    Raises
+    ------
+    MapEndedError
+        If the body succeeded but a clean-up step failed.
+    """
+    devices: list[Any] = [parts.stage, parts.ramp]
+    if imaging and parts.imager is not None:
+        devices.append(parts.imager)
+    devices = [device for device in devices if hasattr(device, "stage")]
+    staged: list[Any] = []
+    failed: list[str] = []
+
+    def run() -> MsgGenerator[None]:
+        for device in devices:
+            staged.append(device)
+            yield from bps.stage(device)
+        result.uid = yield from bpp.run_wrapper(opened(), md=dict(md))
+
+    def opened() -> MsgGenerator[None]:
+        # safe before anything else happens, the stop document included
+        yield from bpp.contingency_wrapper(first_checkpoint(), except_plan=make_safe)
+
+    def first_checkpoint() -> MsgGenerator[None]:
+        yield from bps.checkpoint()
+        yield from body()
+
+    def make_safe(error: BaseException) -> MsgGenerator[None]:
+        logger.warning("map ends early: %s", error)
+        steps = {"safe state": lambda: _stop(parts.ramp), "stop stage": lambda: _stop(parts.stage)}
+        failed.extend((yield from clean_up(steps)))
+
+    def leave() -> MsgGenerator[None]:
+        steps = {
+            f"unstage {device.name}": lambda device=device: _unstage(device)
+            for device in reversed(staged)
+        }
+        failed.extend((yield from clean_up(steps)))
+
+    yield from bpp.finalize_wrapper(run(), leave)
+    if failed:
+        raise MapEndedError(f"the run is complete, but clean-up failed: {'; '.join(failed)}")
+    return result
+
+
+def _stop(device: Any) -> MsgGenerator[None]:
+    if hasattr(device, "stop"):
+        yield Msg("stop", device)
+
+
+def _unstage(device: Any) -> MsgGenerator[None]:
+    group = short_uid("unstage")
+    yield from bps.unstage(device, group=group)
+    yield from bps.wait(group, timeout=CLEANUP_TIMEOUT)
