@@ -1,0 +1,458 @@
+"""From a ramp set to the onset posterior of every site: windows, noise, pooled learning, fits."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from scipy.stats import norm
+
+from nucleation_bluesky.analysis.background import (
+    Noise,
+    fill_missing,
+    find_glitches,
+    fit_noise,
+    sample_noise,
+    structure_function,
+)
+from nucleation_bluesky.analysis.onset import (
+    CURRENT_POWERS,
+    HEIGHT_POWERS,
+    Channel,
+    Fit,
+    Shared,
+    fit_onsets,
+    learn_shared,
+    start_shared,
+)
+from nucleation_bluesky.analysis.ramps import RampSet
+from nucleation_bluesky.analysis.windows import Anchors, find_anchors, window
+
+WINDOW = 96  # bins; growth may fill half of them
+_LENGTHS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4)
+_LEARN = 300  # sites the shared quantities are learnt from
+_POLES = np.concatenate([[0.0], np.geomspace(0.05, 12.0, 23)])
+
+
+@dataclass
+class Inference:
+    """Everything the classification and the results need; arrays (n,) or (n, 2).
+
+    Column 0 of two-column arrays is the current, column 1 the height; NaN for a channel without
+    data. Distances are in samples before ``anchors.last``. ``robust_evidence`` leaves out the
+    samples that may be a spike which ended the ramp.
+    """
+
+    anchors: Anchors
+    sign: np.ndarray
+    noise: np.ndarray
+    present: np.ndarray
+    distance: np.ndarray
+    spread: np.ndarray
+    evidence: np.ndarray
+    robust_evidence: np.ndarray
+    other_evidence: np.ndarray
+    channel_evidence: np.ndarray
+    amplitude: np.ndarray
+    power: np.ndarray
+    rise: np.ndarray
+    misfit: np.ndarray
+    binning: np.ndarray
+    fitted: np.ndarray
+    background: np.ndarray
+    slope: np.ndarray
+    threshold: float
+    pole: np.ndarray
+
+
+def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarray) -> Inference:
+    """Return an inference that knows nothing yet."""
+
+    def one() -> np.ndarray:
+        return np.full(n, np.nan)
+
+    def two() -> np.ndarray:
+        return np.full((n, 2), np.nan)
+
+    return Inference(
+        anchors=anchors,
+        sign=sign,
+        noise=noise,
+        present=np.isfinite(noise),
+        distance=one(),
+        spread=one(),
+        evidence=np.zeros(n),
+        robust_evidence=np.zeros(n),
+        other_evidence=np.zeros(n),
+        channel_evidence=two(),
+        amplitude=two(),
+        power=two(),
+        rise=two(),
+        misfit=two(),
+        binning=np.ones(n, dtype=np.int64),
+        fitted=np.zeros(n, dtype=bool),
+        background=two(),
+        slope=two(),
+        threshold=float("nan"),
+        pole=np.full(2, np.nan),
+    )
+
+
+@dataclass
+class _Level:
+    """The windows of one binning: current and height, growth positive, in noise units."""
+
+    binning: int
+    data: list[np.ndarray]
+    missing: list[np.ndarray]
+    noise: list[tuple[np.ndarray, int, float, float]]  # structure function, windows, floor, dof
+    scale: list[float]
+    threshold_null: np.ndarray
+
+
+def _null_windows(
+    values: np.ndarray, anchors: Anchors, binning: int, error_rate: float
+) -> np.ndarray:
+    """Windows before the growth, (m, WINDOW), gaps and glitches filled."""
+    n = len(anchors.last)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, 500)).astype(int))
+    parts = []
+    for k in range(4):
+        end = anchors.last[chosen] - binning * (WINDOW // 2 + k * WINDOW)
+        enough = end - anchors.first[chosen] + 1 >= binning * 8
+        part = chosen[enough]
+        if len(part):
+            parts.append(window(values, anchors.first[part], end[enough], WINDOW, binning))
+    if not parts:
+        # records too short to spare a window: the head of each
+        parts.append(window(values, anchors.first, anchors.last, WINDOW, binning)[:, : WINDOW // 2])
+    data = np.concatenate(parts)
+    data = data[np.isfinite(data).sum(axis=1) >= 4]
+    bad = find_glitches(data, error_rate)
+    hollow = ~np.isfinite(data)
+    leading = np.logical_and.accumulate(hollow, axis=1)
+    filled = fill_missing(np.where(bad, np.nan, data), bad | hollow)
+    return np.where(leading, np.nan, filled)
+
+
+def _scale_dof(data: np.ndarray, noise: Noise) -> float:
+    """How alike the sites' noise levels are, as degrees of freedom of a chi-squared prior."""
+    whole = data[np.isfinite(data).all(axis=1)]
+    w = data.shape[1]
+    if len(whole) < 8 or w < 8:
+        return 8.0
+    reduced = np.einsum("nw,wv,nv->n", whole, noise.precision, whole) / (w - 2)
+    middle = np.median(reduced)
+    spread = (1.4826 * np.median(np.abs(reduced - middle)) / max(middle, 1e-9)) ** 2
+    return float(np.clip(2.0 / max(spread - 2.0 / (w - 2), 1e-3), 8.0, 400.0))
+
+
+def _quantum(values: np.ndarray) -> float:
+    """Smallest step between different values (converter code), 0 without samples."""
+    part = values[: 200_000]
+    part = np.unique(part[np.isfinite(part)].astype(np.float64))
+    steps = np.diff(part)
+    return float(np.min(steps)) if len(steps) else 0.0
+
+
+def infer(ramps: RampSet, error_rate: float) -> Inference:
+    """Fit the onset of every site of a ramp set.
+
+    Parameters
+    ----------
+    ramps : RampSet
+    error_rate : float
+        Probability that noise alone is taken for growth at a site.
+
+    Returns
+    -------
+    Inference
+    """
+    n = ramps.n_sites
+    direction = np.sign(ramps.bias_stop - ramps.bias_start)
+    sign = np.where(direction == 0, -1.0, direction)
+    noise = np.array(
+        [sample_noise(ramps.current, ramps.offsets), sample_noise(ramps.height, ramps.offsets)]
+    )
+    for c, values in enumerate((ramps.current, ramps.height)):
+        if np.isfinite(noise[c]):
+            noise[c] = max(noise[c], _quantum(values) / np.sqrt(12.0), np.finfo(float).tiny)
+    anchors = find_anchors(ramps, sign, (float(noise[0]), float(noise[1])))
+    result = empty_inference(n, anchors, sign, noise)
+    if not np.any(result.present):
+        return result
+    period = _period(ramps)
+    known = [
+        None if band is None or not band > 0 else 1.0 / (2.0 * np.pi * band * period)
+        for band in (ramps.instrument.current_bandwidth, ramps.instrument.height_bandwidth)
+    ]
+    suspects = suspect_samples(ramps, anchors)
+    lengths = anchors.last - anchors.first + 1
+    todo = lengths >= _LENGTHS[-1]
+    longest = int(lengths.max(initial=0))
+    binning = 1
+    poles: list[float | None] = list(known)
+    thresholds = []
+    while todo.any() and (binning == 1 or longest >= 32 * binning):
+        index = np.flatnonzero(todo)
+        fits, threshold, shared = _run_level(
+            ramps, result, index, binning, suspects, poles, error_rate
+        )
+        thresholds.append(threshold)
+        _store(result, index, fits, binning, threshold)
+        done = (result.robust_evidence > threshold) & (
+            result.distance <= 0.34 * WINDOW * binning
+        )
+        todo &= ~done
+        if shared is not None and binning == 1:
+            result.pole = _spread_poles(shared, result.present)
+        binning *= 4
+    result.threshold = float(np.max(thresholds)) if thresholds else float("nan")
+    return result
+
+
+def _spread_poles(shared: Shared, present: np.ndarray) -> np.ndarray:
+    out = np.full(2, np.nan)
+    out[np.flatnonzero(present)] = shared.poles
+    return out
+
+
+def _period(ramps: RampSet) -> float:
+    """Typical sample period, s."""
+    if ramps.time is None:
+        return float(ramps.sample_period)
+    counts = ramps.counts
+    some = np.flatnonzero(counts > 1)[:200]
+    steps = [float(np.median(np.diff(ramps.site_time(int(k))))) for k in some]
+    return float(np.median(steps)) if steps else float(ramps.sample_period)
+
+
+def suspect_samples(ramps: RampSet, anchors: Anchors) -> np.ndarray:
+    """Return how many last samples before the abort may be nothing but a spike, (n, 2).
+
+    Those beyond compliance, at most as many as the controller's confirmation needs, which is the
+    most common number over the set; 0 for a channel that enforced none.
+    """
+    out = np.zeros((ramps.n_sites, 2), dtype=np.int64)
+    use_current = ramps.mode in ("current", "both")
+    use_height = ramps.mode in ("height", "both")
+    out[:, 0] = 1 if use_current else 0
+    out[:, 1] = 1 if use_height else 0
+    at_end = anchors.last == anchors.trip
+    out[~at_end] = 0
+    return out
+
+
+def _run_level(
+    ramps: RampSet,
+    result: Inference,
+    index: np.ndarray,
+    binning: int,
+    suspects: np.ndarray,
+    poles: list[float | None],
+    error_rate: float,
+) -> tuple[dict[str, np.ndarray], float, Shared | None]:
+    """Fit the sites of ``index`` at one binning."""
+    anchors = result.anchors
+    present = np.flatnonzero(result.present)
+    arrays = {0: ramps.current, 1: ramps.height}
+    powers = {0: CURRENT_POWERS, 1: HEIGHT_POWERS}
+    glitch_rate = error_rate * max(ramps.n_sites, 1)
+    sub = Anchors(
+        anchors.first[index], anchors.trip[index], anchors.last[index], anchors.departed[index]
+    )
+    nulls, curves, scales = {}, {}, {}
+    data, missing = {}, {}
+    for c in present:
+        null = _null_windows(arrays[c], sub, binning, glitch_rate)
+        curve, count = structure_function(null)
+        scale = float(np.sqrt(0.5 * curve[1])) if len(curve) > 1 and curve[1] > 0 else np.nan
+        if not np.isfinite(scale):
+            scale = float(result.noise[c]) / np.sqrt(binning)
+        scale = max(scale, _floor(arrays[c], binning))
+        nulls[c], scales[c] = null / scale, scale
+        curves[c] = (curve / scale**2, count)
+        signs = result.sign[index] if c == 0 else np.ones(len(index))
+        raw = window(arrays[c], sub.first, sub.last, WINDOW, binning) * signs[:, None] / scale
+        bad = find_glitches(raw, glitch_rate)
+        hollow = ~np.isfinite(raw)
+        data[c], missing[c] = raw, bad | hollow
+    fits = {f.name: np.full((len(index), 2), np.nan) for f in fields(Fit)}
+    for name in ("distance", "spread", "evidence", "best"):
+        fits[name] = np.full(len(index), np.nan)
+    fits["robust"] = np.zeros(len(index))
+    fits["other"] = np.zeros(len(index))
+    fits["background"] = np.full((len(index), 2), np.nan)
+    fits["slope"] = np.full((len(index), 2), np.nan)
+    available = (sub.last - sub.first + 1) // binning
+    length = np.zeros(len(index), dtype=int)
+    for size in _LENGTHS[::-1]:
+        length[available >= size] = size
+    shared: Shared | None = None
+    threshold = -np.log(error_rate) + np.log(20.0)
+
+    def build(members: np.ndarray, size: int) -> list[Channel]:
+        out = []
+        for c in present:
+            curve, count = curves[c]
+            noise = fit_noise(curve, count, size, (_floor(arrays[c], binning) / scales[c]) ** 2)
+            raw = data[c][members][:, -size:]
+            gone = missing[c][members][:, -size:]
+            dof = _scale_dof(nulls[c][:, -size:], noise)
+            # subtracting a level keeps the products of the large precision matrix accurate
+            level = np.nanmedian(np.where(gone, np.nan, raw), axis=1, keepdims=True)
+            raw = fill_missing(np.nan_to_num(raw - np.nan_to_num(level)), gone)
+            out.append(Channel(raw, gone, noise, dof, powers[c]))
+        return out
+
+    sizes, numbers = np.unique(length[length > 0], return_counts=True)
+    for size in sizes[np.argsort(-numbers * sizes)]:
+        members = np.flatnonzero(length == size)
+        channels = build(members, int(size))
+        if shared is None:
+            shared = _learn(channels, [poles[c] for c in present], binning, threshold)
+            threshold = max(threshold, _null_threshold(nulls, present, channels, shared, error_rate))
+        fit = fit_onsets(channels, shared)
+        for field_ in fields(Fit):
+            value = getattr(fit, field_.name)
+            if value.ndim == 2:
+                fits[field_.name][np.ix_(members, present)] = value
+            else:
+                fits[field_.name][members] = value
+        robust, other = _robust(channels, present, suspects[index[members]], fit, shared)
+        fits["robust"][members] = robust
+        fits["other"][members] = other
+        for k, c in enumerate(present):
+            level, slope = _baseline(channels[k], fit.best)
+            raw = data[c][members][:, -int(size) :]
+            gone = missing[c][members][:, -int(size) :]
+            offset = np.nan_to_num(np.nanmedian(np.where(gone, np.nan, raw), axis=1))
+            signs = result.sign[index[members]] if c == 0 else 1.0
+            fits["background"][members, c] = (level + offset) * scales[c] * signs
+            fits["slope"][members, c] = slope * scales[c] * signs / binning
+    for k, c in enumerate(present):
+        fits["amplitude"][:, c] *= scales[c]
+        fits["rise"][:, c] *= scales[c]
+    return fits, threshold, shared
+
+
+def _floor(values: np.ndarray, binning: int) -> float:
+    """Smallest credible noise of a bin: the converter's rounding."""
+    return max(_quantum(values) / np.sqrt(12.0 * binning), np.finfo(float).tiny * 1e20)
+
+
+def _learn(
+    channels: list[Channel], poles: list[float | None], binning: int, threshold: float
+) -> Shared:
+    """Learn the shared quantities from sites with clear growth."""
+    n = len(channels[0].data)
+    scaled = [None if p is None else p / binning for p in poles]
+    chosen = np.unique(np.linspace(0, n - 1, min(n, 2 * _LEARN)).astype(int))
+    some = [ch.take(chosen) for ch in channels]
+    first = fit_onsets(some, start_shared(some, [p or 0.2 for p in scaled]), ratio=1.05)
+    clear = np.flatnonzero(
+        (first.channel_evidence.min(axis=1) > threshold)
+        & (first.best < 0.4 * channels[0].data.shape[1])
+    )[:_LEARN]
+    return learn_shared([ch.take(clear) for ch in some], scaled, _POLES)
+
+
+def _null_threshold(
+    nulls: dict[int, np.ndarray],
+    present: np.ndarray,
+    channels: list[Channel],
+    shared: Shared,
+    error_rate: float,
+) -> float:
+    """Evidence that noise reaches with probability ``error_rate``, from stretches without growth."""
+    size = channels[0].data.shape[1]
+    whole = {c: nulls[c][np.isfinite(nulls[c][:, -size:]).all(axis=1)][:, -size:] for c in present}
+    count = min(len(v) for v in whole.values())
+    if count < 50 or any(v.shape[1] != size for v in whole.values()):
+        return 0.0
+    made = [
+        replace(
+            channels[k],
+            data=whole[c][:count] - whole[c][:count].mean(axis=1, keepdims=True),
+            missing=np.zeros((count, size), dtype=bool),
+        )
+        for k, c in enumerate(present)
+    ]
+    evidence = fit_onsets(made, shared, ratio=1.1).evidence
+    # exponential tail (chi-squared) beyond the 90 % quantile, its decay measured
+    edge = float(np.quantile(evidence, 0.9))
+    decay = max(float(np.mean(np.minimum(evidence[evidence > edge] - edge, 10.0))), 1.0)
+    return edge + decay * float(np.log(0.1 / error_rate))
+
+
+def _robust(
+    channels: list[Channel],
+    present: np.ndarray,
+    suspects: np.ndarray,
+    fit: Fit,
+    shared: Shared,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evidence for growth that survives ignoring the samples that may be a spike.
+
+    Returns the smallest over the channels that may have spiked, and the evidence of the channels
+    other than that one.
+    """
+    robust, other = fit.evidence.copy(), fit.evidence.copy()
+    w = channels[0].data.shape[1]
+    for k, c in enumerate(present):
+        rows = np.flatnonzero(suspects[:, c] > 0)
+        if not len(rows):
+            continue
+        gone = np.arange(w)[None, :] >= w - suspects[rows, c][:, None]
+        masked = [
+            (ch.take(rows).without(gone) if j == k else ch.take(rows))
+            for j, ch in enumerate(channels)
+        ]
+        again = fit_onsets(masked, shared, ratio=1.05)
+        robust[rows] = np.minimum(robust[rows], again.evidence)
+        rest = again.channel_evidence.sum(axis=1) - again.channel_evidence[:, k]
+        other[rows] = np.minimum(other[rows], rest)
+    return robust, other
+
+
+def _baseline(channel: Channel, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Level at the window's last sample and slope per bin of the line before the onset."""
+    n, w = channel.data.shape
+    x = np.arange(w) - (w - 1.0)
+    use = (x[None, :] < -best[:, None]) & ~channel.missing
+    count = np.maximum(use.sum(axis=1), 1)
+    xm = (use * x).sum(axis=1) / count
+    ym = (use * channel.data).sum(axis=1) / count
+    dx = np.where(use, x - xm[:, None], 0.0)
+    slope = (dx * (channel.data - ym[:, None])).sum(axis=1) / np.maximum((dx**2).sum(axis=1), 1e-9)
+    slope[use.sum(axis=1) < 4] = 0.0
+    return ym - slope * xm, slope
+
+
+def _store(
+    result: Inference,
+    index: np.ndarray,
+    fits: dict[str, np.ndarray],
+    binning: int,
+    threshold: float,
+) -> None:
+    """Keep a level's result where it is the first, or clearer than what is there."""
+    better = np.isfinite(fits["distance"]) & (
+        ~result.fitted[index]
+        | (fits["robust"] > np.maximum(result.robust_evidence[index], threshold))
+    )
+    where = index[better]
+    result.fitted[where] = True
+    result.distance[where] = fits["distance"][better] * binning
+    result.spread[where] = fits["spread"][better] * binning
+    result.evidence[where] = fits["evidence"][better]
+    result.robust_evidence[where] = fits["robust"][better]
+    result.other_evidence[where] = fits["other"][better]
+    result.binning[where] = binning
+    for name in ("channel_evidence", "power", "rise", "misfit", "background", "slope"):
+        getattr(result, name)[where] = fits[name][better]
+    # amplitudes belong to time in samples
+    result.amplitude[where] = fits["amplitude"][better] / binning ** fits["power"][better]
+
+
+def probability_to_sigma(probability: float) -> float:
+    """Normal deviation that noise exceeds with this two-sided probability."""
+    return float(norm.isf(0.5 * probability))

@@ -1,0 +1,422 @@
+"""Onset of growth from current and height together, with its uncertainty.
+
+Every trial onset on a geometric grid, every growth power and both channels are compared with the
+background by generalised least squares; amplitudes and baselines are solved for exactly, the
+noise scale of a site is integrated out (Student likelihood). What the sites of one instrument
+share is estimated from all of them (empirical Bayes): the channels' time constants, how probable
+each growth law is, and the joint distribution of growth rates in current and height.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from nucleation_bluesky.analysis.background import Noise
+from nucleation_bluesky.analysis.growth import (
+    CURRENT_POWERS,
+    HEIGHT_POWERS,
+    onset_grid,
+    templates,
+)
+
+_CHUNK = 512  # sites at a time: bounds memory
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel's windows, in units of its sample noise, growth counted positive.
+
+    Parameters
+    ----------
+    data : ndarray, shape (n, w)
+        Gaps filled.
+    missing : ndarray of bool, shape (n, w)
+        Samples to ignore.
+    noise : Noise
+        In the same unit (``noise.sigma`` is about 1).
+    scale_dof : float
+        Strength of the knowledge that all sites share one noise level, as degrees of freedom.
+    powers : tuple of float
+        Growth laws tried.
+    """
+
+    data: np.ndarray
+    missing: np.ndarray
+    noise: Noise
+    scale_dof: float
+    powers: tuple[float, ...]
+
+    def take(self, index: np.ndarray | slice) -> "Channel":
+        """Return the sites of an index."""
+        return replace(self, data=self.data[index], missing=self.missing[index])
+
+    def without(self, samples: np.ndarray) -> "Channel":
+        """Ignore further samples, boolean of shape (n, w)."""
+        return replace(self, missing=self.missing | samples)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the sites of one instrument have in common.
+
+    Parameters
+    ----------
+    poles : tuple of float
+        Time constants of the channels, in binned samples.
+    log_weights : ndarray, shape (powers of channel 0, powers of channel 1)
+        Log probability of each pair of growth laws.
+    rate_mean, rate_cov : ndarray or None
+        Log signal after ``reference`` samples of growth, channel by channel.
+    reference : float
+        Binned samples.
+    """
+
+    poles: tuple[float, ...]
+    log_weights: np.ndarray
+    rate_mean: np.ndarray | None = None
+    rate_cov: np.ndarray | None = None
+    reference: float = 2.0
+    pole_sd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Result of `fit_onsets`; arrays of shape (n,) unless noted.
+
+    ``distance`` is the posterior mean of the onset before the window's last sample, in binned
+    samples, ``spread`` its standard deviation. ``evidence`` is the gain of log likelihood over
+    no growth at the best trial onset; ``channel_evidence`` (n, c) the part of each channel.
+    ``rise`` (n, c) is the fitted signal at the window's last sample, ``amplitude`` (n, c) the
+    factor of its growth law, ``power`` (n, c), ``best`` the maximum's distance, ``misfit`` (n, c)
+    the reduced chi-squared.
+    """
+
+    distance: np.ndarray
+    spread: np.ndarray
+    evidence: np.ndarray
+    channel_evidence: np.ndarray
+    amplitude: np.ndarray
+    power: np.ndarray
+    rise: np.ndarray
+    best: np.ndarray
+    misfit: np.ndarray
+
+
+@dataclass
+class _Profile:
+    """Likelihood of one channel on the grid: arrays (n, powers, grid)."""
+
+    gain: np.ndarray
+    amplitude: np.ndarray
+    snr2: np.ndarray
+    null: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    dof: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+def _profile(channel: Channel, shapes: np.ndarray) -> _Profile:
+    """Generalised least squares of every unit signal in ``shapes`` (powers, grid, w)."""
+    precision = channel.noise.precision
+    powers, grid, w = shapes.shape
+    flat = shapes.reshape(powers * grid, w)
+    projected = flat @ precision
+    information = np.einsum("gw,gw->g", projected, flat)
+    data = channel.data
+    n = len(data)
+    number = (data @ projected.T).astype(np.float32)
+    white = data @ precision
+    null = np.einsum("nw,nw->n", data, white)
+    dof = np.full(n, float(max(w - 2, 0)))
+    info = np.broadcast_to(information.astype(np.float32), number.shape)
+    rows = np.flatnonzero(channel.missing.any(axis=1))
+    if len(rows):
+        info = info.copy()
+    # an ignored sample is one more free parameter: remove its direction from every inner product
+    by_pattern: dict[bytes, list[int]] = {}
+    for row in rows:
+        by_pattern.setdefault(channel.missing[row].tobytes(), []).append(int(row))
+    for same in by_pattern.values():
+        gone = np.flatnonzero(channel.missing[same[0]])
+        inverse = np.linalg.pinv(precision[np.ix_(gone, gone)], rcond=1e-9, hermitian=True)
+        across = projected[:, gone] @ inverse
+        number[same] -= white[np.ix_(same, gone)] @ across.T
+        info[same] -= np.einsum("gj,gj->g", across, projected[:, gone])
+        part = white[np.ix_(same, gone)]
+        null[same] -= np.einsum("nj,jk,nk->n", part, inverse, part)
+        dof[same] -= len(gone)
+    dof = np.maximum(dof, 0.0)
+    tiny = 1e-5 * information.astype(np.float32) + 1e-30
+    amplitude = np.where(info > tiny, number / np.maximum(info, tiny), 0.0)
+    snr2 = np.where((number > 0) & (info > tiny), number * amplitude, 0.0)
+    prior = channel.scale_dof
+    total = np.maximum(null, 1e-12)[:, None]
+    # Student likelihood: the site's noise scale integrated out around the pooled one
+    ratio = (total - np.minimum(snr2, total) + prior) / (total + prior)
+    gain = -0.5 * (dof + prior)[:, None] * np.log(np.maximum(ratio, 1e-12))
+    shape = (n, powers, grid)
+    return _Profile(
+        gain.astype(np.float32).reshape(shape),
+        np.maximum(amplitude, 0.0).reshape(shape),
+        snr2.reshape(shape),
+        null,
+        dof,
+    )
+
+
+def _grid(samples: int, ratio: float) -> np.ndarray:
+    return onset_grid(longest=max(0.5 * samples, 1.0), ratio=ratio)
+
+
+def _pairs(shared: Shared, keep: float = 1e-4) -> list[tuple[int, ...]]:
+    weights = shared.log_weights
+    chosen = np.argwhere(weights > weights.max() + np.log(keep))
+    return [tuple(int(i) for i in pair) for pair in chosen]
+
+
+def _rate_prior(
+    profiles: Sequence[_Profile],
+    channels: Sequence[Channel],
+    pair: tuple[int, ...],
+    shared: Shared,
+) -> np.ndarray | float:
+    """Log density of the amplitudes under the sites' common distribution, (n, grid)."""
+    if shared.rate_mean is None or shared.rate_cov is None:
+        return 0.0
+    deviations, variances = [], []
+    for c, profile in enumerate(profiles):
+        power = channels[c].powers[pair[c]]
+        amplitude = profile.amplitude[:, pair[c]]
+        snr2 = profile.snr2[:, pair[c]]
+        log_rise = np.log(np.maximum(amplitude, 1e-30)) + power * np.log(shared.reference)
+        deviations.append(np.clip(log_rise - shared.rate_mean[c], -50.0, 50.0))
+        variances.append(1.0 / np.maximum(snr2, 0.02))
+    cov = shared.rate_cov
+    if len(deviations) == 1:
+        var = cov[0, 0] + variances[0]
+        return -0.5 * (deviations[0] ** 2 / var + np.log(var))
+    a, d = cov[0, 0] + variances[0], cov[1, 1] + variances[1]
+    b = cov[0, 1]
+    det = a * d - b * b
+    x, y = deviations
+    return -0.5 * ((d * x * x - 2.0 * b * x * y + a * y * y) / det + np.log(det))
+
+
+def fit_onsets(channels: Sequence[Channel], shared: Shared, ratio: float = 1.02) -> Fit:
+    """Posterior of the onset of every site.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        One or two channels with the same sites and window length.
+    shared : Shared
+    ratio : float
+        Spacing of the grid of trial onsets.
+
+    Returns
+    -------
+    Fit
+    """
+    n, w = channels[0].data.shape
+    grid = _grid(w, ratio)
+    shapes = [
+        templates(grid, w, ch.powers, pole)
+        for ch, pole in zip(channels, shared.poles, strict=True)
+    ]
+    pairs = _pairs(shared)
+    parts = []
+    for begin in range(0, n, _CHUNK):
+        some = [ch.take(slice(begin, begin + _CHUNK)) for ch in channels]
+        parts.append(_fit_chunk(some, shapes, grid, pairs, shared, ratio))
+    if not parts:
+        zero = np.zeros(0)
+        two = np.zeros((0, len(channels)))
+        return Fit(zero, zero, zero, two, two, two, two, zero, two)
+    joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Fit(*joined)
+
+
+def _fit_chunk(
+    channels: Sequence[Channel],
+    shapes: Sequence[np.ndarray],
+    grid: np.ndarray,
+    pairs: list[tuple[int, ...]],
+    shared: Shared,
+    ratio: float,
+) -> tuple[np.ndarray, ...]:
+    profiles = [_profile(ch, sh) for ch, sh in zip(channels, shapes, strict=True)]
+    n = len(channels[0].data)
+    log_post, gains = _log_posterior(profiles, channels, pairs, grid, shared)
+    flat = log_post.reshape(n, -1)
+    top = flat.max(axis=1, keepdims=True)
+    weight = np.exp(flat - top).reshape(log_post.shape).sum(axis=1)
+    weight /= weight.sum(axis=1, keepdims=True)
+    mean = weight @ grid
+    variance = np.maximum(weight @ grid**2 - mean**2, 0.0) + (mean * (ratio - 1.0)) ** 2 / 12.0
+    variance += shared.pole_sd**2
+    # the best trial decides shapes and amplitudes
+    where = np.argmax(flat, axis=1)
+    pair_index, grid_index = np.divmod(where, len(grid))
+    rows = np.arange(n)
+    evidence = gains.reshape(n, -1).max(axis=1)
+    columns: list[list[np.ndarray]] = [[], [], [], [], []]
+    chosen = np.array(pairs)[pair_index].reshape(n, -1)
+    for c, (profile, channel) in enumerate(zip(profiles, channels, strict=True)):
+        power_index = chosen[:, c]
+        amplitude = profile.amplitude[rows, power_index, grid_index]
+        snr2 = profile.snr2[rows, power_index, grid_index]
+        columns[0].append(profile.gain[rows, power_index, grid_index])
+        columns[1].append(amplitude)
+        columns[2].append(np.asarray(channel.powers)[power_index])
+        columns[3].append(amplitude * shapes[c][power_index, grid_index, -1])
+        rest = np.maximum(profile.null - snr2, 0.0)
+        columns[4].append(rest / np.maximum(profile.dof - 2.0, 1.0))
+    stacked = [np.stack(column, axis=1) for column in columns]
+    return (
+        *(mean, np.sqrt(variance), evidence, stacked[0], stacked[1], stacked[2], stacked[3]),
+        *(grid[grid_index], stacked[4]),
+    )
+
+
+def _log_posterior(
+    profiles: Sequence[_Profile],
+    channels: Sequence[Channel],
+    pairs: list[tuple[int, ...]],
+    grid: np.ndarray,
+    shared: Shared,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log posterior and log likelihood gain, both (n, pairs, grid)."""
+    n = len(channels[0].data)
+    posterior = np.empty((n, len(pairs), len(grid)), dtype=np.float32)
+    gains = np.empty_like(posterior)
+    measure = np.log(grid).astype(np.float32)  # uniform in time on a geometric grid
+    for k, pair in enumerate(pairs):
+        gains[:, k] = sum(p.gain[:, i] for p, i in zip(profiles, pair, strict=True))
+        posterior[:, k] = gains[:, k] + measure + shared.log_weights[pair]
+        posterior[:, k] += _rate_prior(profiles, channels, pair, shared)
+    return posterior, gains
+
+
+def start_shared(channels: Sequence[Channel], poles: Sequence[float]) -> Shared:
+    """Nothing learnt yet: all pairs of growth laws, interfacial growth preferred."""
+    shape = tuple(len(ch.powers) for ch in channels)
+    return Shared(tuple(poles), np.full(shape, -np.log(np.prod(shape))))
+
+
+def learn_shared(
+    channels: Sequence[Channel],
+    known_poles: Sequence[float | None],
+    pole_grid: np.ndarray,
+    rounds: int = 3,
+) -> Shared:
+    """Estimate what the sites share, from sites with clear growth.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        Windows of sites with clear growth.
+    known_poles : sequence of float or None
+        Time constants in binned samples where the instrument states them.
+    pole_grid : ndarray
+        Trial time constants, binned samples.
+    rounds : int
+        Passes over time constants, growth laws and rates.
+    """
+    shared = start_shared(channels, [p or 0.0 for p in known_poles])
+    if not len(channels[0].data):
+        return shared
+    w = channels[0].data.shape[1]
+    grid = _grid(w, 1.05)
+    trial: list[np.ndarray] = []
+    tables: list[list[_Profile]] = []
+    for channel, known in zip(channels, known_poles, strict=True):
+        poles = np.array([known]) if known is not None else pole_grid
+        trial.append(poles)
+        tables.append([_profile(channel, templates(grid, w, channel.powers, p)) for p in poles])
+    choice = [int(np.argmin(np.abs(t - 0.2))) if len(t) > 1 else 0 for t in trial]
+    sd = 0.0
+    for _ in range(rounds):
+        for c, table in enumerate(tables):
+            scores = np.array(
+                [
+                    _marginal(
+                        [t if i == c else tables[i][choice[i]] for i in range(len(tables))],
+                        channels,
+                        grid,
+                        shared,
+                    )[0]
+                    for t in table
+                ]
+            )
+            choice[c] = int(np.argmax(scores))
+        profiles = [table[k] for table, k in zip(tables, choice, strict=True)]
+        shared = _update(profiles, channels, grid, shared)
+    poles = tuple(float(t[k]) for t, k in zip(trial, choice, strict=True))
+    return replace(shared, poles=poles, pole_sd=sd)
+
+
+def _marginal(
+    profiles: Sequence[_Profile],
+    channels: Sequence[Channel],
+    grid: np.ndarray,
+    shared: Shared,
+) -> tuple[float, np.ndarray, np.ndarray, list[tuple[int, ...]]]:
+    """Summed log marginal likelihood, responsibilities of pairs, best grid index by pair."""
+    pairs = _pairs(shared)
+    posterior, _ = _log_posterior(profiles, channels, pairs, grid, shared)
+    top = posterior.max(axis=(1, 2), keepdims=True)
+    weight = np.exp(posterior - top).sum(axis=2)
+    total = weight.sum(axis=1)
+    score = float(np.sum(np.log(total) + top[:, 0, 0]))
+    return score, weight / total[:, None], np.argmax(posterior, axis=2), pairs
+
+
+def _update(
+    profiles: Sequence[_Profile],
+    channels: Sequence[Channel],
+    grid: np.ndarray,
+    shared: Shared,
+) -> Shared:
+    """One step of expectation maximisation for growth laws and rates."""
+    _, share, best, pairs = _marginal(profiles, channels, grid, shared)
+    n = len(share)
+    counts = np.full(shared.log_weights.shape, 0.5 / shared.log_weights.size)
+    for k, pair in enumerate(pairs):
+        counts[pair] += share[:, k].sum()
+    log_weights = np.log(counts / counts.sum())
+    top = np.argmax(share, axis=1)
+    rows = np.arange(n)
+    where = best[rows, top]
+    reference = float(np.median(grid[where]))
+    rises = []
+    for c, (profile, channel) in enumerate(zip(profiles, channels, strict=True)):
+        power_index = np.array([pairs[k][c] for k in top])
+        amplitude = profile.amplitude[rows, power_index, where]
+        power = np.asarray(channel.powers)[power_index]
+        rises.append(np.log(np.maximum(amplitude, 1e-30)) + power * np.log(reference))
+    resolved = grid[where] >= 1.0  # growth inside one interval does not tell its rate
+    if resolved.sum() < 10:
+        return replace(shared, log_weights=log_weights, reference=reference)
+    table = np.stack(rises)[:, resolved]
+    centre = np.median(table, axis=1)
+    spread = 1.4826 * np.median(np.abs(table - centre[:, None]), axis=1) + 1e-3
+    inside = np.all(np.abs(table - centre[:, None]) < 3.5 * spread[:, None], axis=0)
+    cov = np.atleast_2d(np.cov(table[:, inside])) + 1e-4 * np.eye(len(table))
+    return replace(
+        shared,
+        log_weights=log_weights,
+        reference=reference,
+        rate_mean=table[:, inside].mean(axis=1),
+        rate_cov=cov,
+    )
+
+
+__all__ = [
+    "CURRENT_POWERS",
+    "HEIGHT_POWERS",
+    "Channel",
+    "Fit",
+    "Shared",
+    "fit_onsets",
+    "learn_shared",
+    "start_shared",
+]
