@@ -1,0 +1,361 @@
+"""Channel Access signals in SI units, with a timeout on everything."""
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ophyd import Component, EpicsSignal
+from ophyd.status import Status
+from ophyd.utils import ReadOnlyError
+
+from nucleation_bluesky.contract.pvs import FAMILIES, PV, Kind
+from nucleation_bluesky.devices._units import factor_to_si, si_unit
+from nucleation_bluesky.devices._worker import Worker
+from nucleation_bluesky.devices.errors import (
+    BadValueError,
+    InstrumentError,
+    NotConnectedError,
+    PutRefusedError,
+    PutTimeoutError,
+)
+
+TIMEOUT = 2.0  # s: for connecting, reading and short puts
+_RELATIVE = 1e-6  # readbacks may pass through float32 or a decimal string
+_POLL = 0.1  # s: how often a wait for completion looks at the connection
+_PVS = {pv.suffix: pv for groups in FAMILIES.values() for group in groups.values() for pv in group}
+_NUMBERS = (Kind.DOUBLE, Kind.DOUBLES)
+_TEXTS = (Kind.STRING, Kind.CHARS)
+
+
+def contract_signal(suffix: str, *, kind: str = "omitted") -> Component:
+    """Component for one PV of the contract."""
+    return Component(ContractSignal, suffix, contract=suffix, kind=kind)
+
+
+class ContractSignal(EpicsSignal):
+    """A PV of the contract: SI values, the declared type always, never a stale one.
+
+    Values are read by a plain get, never from a monitor. Texts are str, integers and enumerations
+    int, numbers float in SI, waveforms float64 arrays in SI.
+
+    Parameters
+    ----------
+    read_pv : str
+        Full PV name.
+    contract : str
+        Suffix of the PV in the contract.
+    """
+
+    def __init__(self, read_pv: str, *, contract: str, **kwargs: Any) -> None:
+        self.contract: PV = _PVS[contract]
+        self.unit = si_unit(self.contract.egu)
+        self._factor: float | None = None
+        self._worker: Worker | None = None
+        super().__init__(
+            read_pv,
+            string=self.contract.kind in _TEXTS,
+            auto_monitor=False,
+            timeout=TIMEOUT,
+            write_timeout=TIMEOUT,
+            connection_timeout=TIMEOUT,
+            **kwargs,
+        )
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    @property
+    def factor(self) -> float:
+        """Factor from the PV's engineering unit to SI.
+
+        Raises
+        ------
+        WrongUnitError
+            If the PV's unit has another dimension than the contract's.
+        NotConnectedError
+            If the PV does not connect in time.
+        """
+        if self._factor is None:
+            self.require_connection()
+            egu = self._metadata.get("units") or ""
+            if isinstance(egu, bytes):
+                egu = egu.decode("latin-1")
+            self._factor = factor_to_si(self.pvname, egu, self.unit)
+        return self._factor
+
+    def require_connection(self, timeout: float = TIMEOUT) -> None:
+        """Wait for the connection.
+
+        Raises
+        ------
+        NotConnectedError
+            After ``timeout``, s.
+        """
+        if self.connected:
+            return
+        try:
+            self.wait_for_connection(timeout=timeout)
+        except TimeoutError as exc:
+            raise NotConnectedError(
+                f"{self.pvname} does not answer; start its controller, or correct the prefix or "
+                "EPICS_CA_ADDR_LIST"
+            ) from exc
+
+    def get(self, **kwargs: Any) -> Any:
+        """Read the PV now.
+
+        Raises
+        ------
+        NotConnectedError
+            If the controller does not answer within 2 s.
+        """
+        self.require_connection()
+        if self.contract.kind in _NUMBERS:
+            _ = self.factor
+        try:
+            value = super().get(**kwargs)
+        except TimeoutError as exc:
+            raise NotConnectedError(f"{self.pvname} did not answer a read in time") from exc
+        return self.typed(value)
+
+    def typed(self, raw: Any) -> Any:
+        """Convert a raw value to the declared type in SI."""
+        kind = self.contract.kind
+        if kind in _TEXTS:
+            return str(raw)
+        if kind is Kind.DOUBLES:
+            return np.atleast_1d(np.asarray(raw, dtype=float)) * self.factor
+        if kind is Kind.DOUBLE:
+            return float(raw) * self.factor
+        return int(raw)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe in SI, without touching the network."""
+        kind = self.contract.kind
+        key: dict[str, Any] = {"source": f"PV:{self.pvname}", "shape": []}
+        if kind in _TEXTS:
+            key["dtype"] = "string"
+        elif kind is Kind.DOUBLES:
+            key.update(dtype="array", dtype_numpy="<f8", shape=[self.contract.length])
+        elif kind is Kind.DOUBLE:
+            key.update(dtype="number", dtype_numpy="<f8", units=self.unit)
+        else:
+            key.update(dtype="integer", dtype_numpy="<i8")
+        return {self.name: key}
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def raw(self, value: Any) -> Any:
+        """Convert an SI value to what the PV takes.
+
+        Raises
+        ------
+        BadValueError
+            If a number is not finite.
+        ReadOnlyError
+            If the contract does not let clients write.
+        """
+        if not self.contract.writable:
+            raise ReadOnlyError(f"{self.pvname} is not for writing")
+        kind = self.contract.kind
+        if kind is Kind.STRING:
+            return str(value)
+        if kind is Kind.CHARS:
+            data = str(value).encode()
+            if len(data) >= self.contract.length:
+                raise BadValueError(f"{self.pvname} takes {self.contract.length - 1} bytes at most")
+            return np.frombuffer(data + b"\0", dtype=np.uint8)
+        numbers = np.asarray(value, dtype=float)
+        if not np.isfinite(numbers).all():
+            raise BadValueError(f"{self.pvname} takes finite numbers only, not {value}")
+        if kind is Kind.DOUBLES:
+            return np.atleast_1d(numbers) / self.factor
+        return float(numbers) / self.factor if kind is Kind.DOUBLE else int(value)
+
+    def check_value(self, value: Any) -> None:
+        """Refuse what is not finite."""
+        if self.contract.writable:
+            self.raw(value)
+
+    def send(self, value: Any) -> None:
+        """Put without waiting; never blocks on a lost connection.
+
+        Raises
+        ------
+        NotConnectedError
+            If the PV is not connected.
+        """
+        if not self._write_pv.connected:
+            raise NotConnectedError(f"{self.pvname} is not connected; the value was not sent")
+        self._write_pv.put(self.raw(value), wait=False)
+
+    def start(self, value: Any) -> "Completion":
+        """Put with completion and return what to wait for."""
+        self.require_connection()
+        done = Completion(self)
+        self._write_pv.put(self.raw(value), use_complete=True, callback=done.mark)
+        return done
+
+    def command(self, value: Any, timeout: float = TIMEOUT) -> None:
+        """Put and wait for completion, without reading back.
+
+        Raises
+        ------
+        PutTimeoutError
+            If completion does not come in time.
+        NotConnectedError
+            If the connection is lost meanwhile.
+        """
+        self.start(value).wait(timeout)
+
+    def write(self, value: Any, timeout: float = TIMEOUT) -> None:
+        """Put, wait for completion and verify by reading back.
+
+        Raises
+        ------
+        PutRefusedError
+            If the readback differs.
+        PutTimeoutError, NotConnectedError
+            As `command`.
+        """
+        write_together([(self, value)], timeout)
+
+    def put(self, value: Any, **_kwargs: Any) -> None:
+        """Write and verify; blocks for 2 s at most."""
+        self.write(value)
+
+    def set(self, value: Any, *, timeout: float | None = None, **_kwargs: Any) -> Status:
+        """Write and verify on a thread of this signal's own."""
+        self.check_value(value)
+        limit = TIMEOUT if timeout is None else timeout
+        if self._worker is None:
+            self._worker = Worker(f"{self.name}-set")
+        status = Status(self, timeout=2 * limit + TIMEOUT)
+        return self._worker.submit(status, lambda: self.write(value, limit))
+
+
+class Completion:
+    """A put whose completion is pending."""
+
+    def __init__(self, signal: ContractSignal) -> None:
+        self._signal = signal
+        self._event = threading.Event()
+
+    def mark(self, **_kwargs: Any) -> None:
+        """Channel Access callback."""
+        self._event.set()
+
+    def wait(self, timeout: float) -> None:
+        """Wait for completion.
+
+        Raises
+        ------
+        PutTimeoutError
+            If it does not come within ``timeout``, s.
+        NotConnectedError
+            If the connection is lost meanwhile.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._event.wait(max(0.0, min(_POLL, deadline - time.monotonic()))):
+            if not self._signal.connected:
+                raise NotConnectedError(
+                    f"the connection to {self._signal.pvname} was lost while waiting for it"
+                )
+            if time.monotonic() >= deadline:
+                raise PutTimeoutError(
+                    f"{self._signal.pvname} did not complete within {timeout:.1f} s; is its "
+                    "controller running?"
+                )
+
+
+def read_together(signals: Sequence[ContractSignal], timeout: float = TIMEOUT) -> list[Any]:
+    """Read several PVs in one round trip where the control layer allows it.
+
+    Returns
+    -------
+    list
+        Values in SI, as `ContractSignal.get`.
+
+    Raises
+    ------
+    NotConnectedError
+        If one does not answer in time.
+    """
+    for signal in signals:
+        signal.require_connection()
+    if len(signals) == 1 or signals[0].cl.name != "pyepics":
+        return [signal.get() for signal in signals]
+    return _read_together_pyepics(signals, timeout)
+
+
+def _read_together_pyepics(signals: Sequence[ContractSignal], timeout: float) -> list[Any]:
+    from epics import ca  # noqa: PLC0415 - only where pyepics is the control layer
+
+    pvs = [signal._read_pv for signal in signals]  # noqa: SLF001 - ophyd has no public way
+    if ca.current_context() is None:
+        ca.attach_context(pvs[0].context)
+    types = [ca.promote_type(pv.chid, use_time=True) for pv in pvs]
+    for pv, ftype in zip(pvs, types, strict=True):
+        ca.get_with_metadata(pv.chid, ftype=ftype, wait=False)
+    values = []
+    for signal, pv, ftype in zip(signals, pvs, types, strict=True):
+        info = ca.get_complete_with_metadata(
+            pv.chid, ftype=ftype, timeout=timeout, as_string=signal.contract.kind in _TEXTS
+        )
+        if info is None:
+            raise NotConnectedError(f"{signal.pvname} did not answer a read in time")
+        values.append(signal.typed(info["value"]))
+    return values
+
+
+def write_together(puts: Sequence[tuple[ContractSignal, Any]], timeout: float = TIMEOUT) -> None:
+    """Put several values at once, wait for all, verify all by readback.
+
+    Raises
+    ------
+    PutRefusedError
+        Naming the PV that did not take its value.
+    PutTimeoutError, NotConnectedError
+        If the controller does not answer.
+    """
+    if not puts:
+        return
+    deadline = time.monotonic() + timeout
+    pending = [signal.start(value) for signal, value in puts]
+    for completion in pending:
+        completion.wait(max(0.0, deadline - time.monotonic()))
+    found = read_together([signal for signal, _ in puts])
+    for (signal, value), got in zip(puts, found, strict=True):
+        if not _same(signal, value, got):
+            raise PutRefusedError(
+                f"{signal.pvname} was to become {value} {signal.unit} but reads {got}; the "
+                "controller refused it"
+            )
+
+
+def _same(signal: ContractSignal, wanted: Any, got: Any) -> bool:
+    kind = signal.contract.kind
+    if kind in _TEXTS:
+        return str(wanted) == got
+    if kind is Kind.DOUBLES:
+        want = np.atleast_1d(np.asarray(wanted, dtype=float))
+        return len(got) >= len(want) and bool(
+            np.allclose(got[: len(want)], want, rtol=_RELATIVE, atol=0)
+            and not np.any(got[len(want) :])
+        )
+    if kind is Kind.DOUBLE:
+        return math.isclose(got, float(wanted), rel_tol=_RELATIVE, abs_tol=1e-300)
+    return got == int(wanted)
+
+
+__all__ = [
+    "TIMEOUT",
+    "Completion",
+    "ContractSignal",
+    "InstrumentError",
+    "contract_signal",
+    "read_together",
+    "write_together",
+]

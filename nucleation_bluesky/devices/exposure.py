@@ -1,0 +1,379 @@
+"""Common to controller-run and software ramps: configuration, guard, readings, safe stop."""
+
+import logging
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+from bluesky.utils import NoReplayAllowed
+from ophyd import Component, Signal
+
+from nucleation_bluesky.contract.documents import PRIMARY_ROLES
+from nucleation_bluesky.contract.enums import SafeState
+from nucleation_bluesky.contract.files import WAVEFORM_CHANNELS, waveform_path
+from nucleation_bluesky.contract.ramp import Compliance, RampSpec
+from nucleation_bluesky.devices._assets import DataDirectory, SegmentAnnouncer
+from nucleation_bluesky.devices._base import InstrumentDevice
+from nucleation_bluesky.devices._readings import (
+    describe_exposure,
+    describe_settings,
+    exposure_reading,
+    settings_reading,
+)
+from nucleation_bluesky.devices.errors import (
+    BadValueError,
+    ExposureFailedError,
+    InstrumentError,
+    NotConfiguredError,
+    UnguardedExposureError,
+    UnreadExposureError,
+)
+from nucleation_bluesky.ledger import Claim
+from nucleation_bluesky.ledger.errors import LedgerError
+
+logger = logging.getLogger(__name__)
+
+
+class ExposureGuard(Protocol):
+    """What an exposure device asks of a guard (see ``ledger.Guard``)."""
+
+    def claim(self) -> Claim: ...  # noqa: D102
+    def energised(self, claim: Claim) -> None: ...  # noqa: D102
+    def finished(self, claim: Claim, outcome: dict[str, Any]) -> None: ...  # noqa: D102
+    def burned(self, claim: Claim, reason: str) -> None: ...  # noqa: D102
+
+
+class ExposureDevice(InstrumentDevice):
+    """Base of the devices that expose sites.
+
+    Attributes
+    ----------
+    guard : ExposureGuard or None
+        Set by the session; without it nothing is exposed.
+    data_directory : DataDirectory or None
+        Where waveform files go; None writes none.
+    site, row, col : ophyd.Signal
+        What the plan knows of the site; -1 where it does not say. ``site`` then counts exposures.
+    fast_segment_end : ophyd.Signal
+        Bias at which a fast approach ended, V; NaN without one.
+    """
+
+    site = Component(Signal, value=-1, kind="omitted")
+    row = Component(Signal, value=-1, kind="omitted")
+    col = Component(Signal, value=-1, kind="omitted")
+    fast_segment_end = Component(Signal, value=math.nan, kind="omitted")
+
+    def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
+        self.guard: ExposureGuard | None = None
+        self.data_directory: DataDirectory | None = None
+        self.rows_per_file = 500
+        self._spec: RampSpec | None = None
+        self._compliance = Compliance()
+        self._safe_policy: SafeState | None = None
+        self._safe_bias = 0.0
+        self._max_samples = 0
+        self._announcer: SegmentAnnouncer | None = None
+        self._reading: dict[str, dict] | None = None
+        self._read_done = True
+        self._active = False
+        self._count = 0
+        super().__init__(prefix, name=name, **kwargs)
+
+    # -- configuration ---------------------------------------------------------------------------
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> data key, for the start document."""
+        return {
+            role: f"{self.name}_{role}"
+            for role in PRIMARY_ROLES
+            if role not in WAVEFORM_CHANNELS or self.writes_waveforms
+        }
+
+    @property
+    def writes_waveforms(self) -> bool:
+        """Whether exposures announce waveform files."""
+        return self.data_directory is not None
+
+    @property
+    def spec(self) -> RampSpec | None:
+        """The ramp of the next exposure."""
+        return self._spec
+
+    @property
+    def compliance(self) -> Compliance:
+        """Compliance of the next exposure."""
+        return self._compliance
+
+    def configure_exposure(
+        self,
+        spec: RampSpec,
+        compliance: Compliance | None = None,
+        *,
+        safe_policy: SafeState | None = None,
+        safe_bias: float = 0.0,
+        max_samples: int | None = None,
+    ) -> None:
+        """Say what the next exposures are; checked against the controller's capabilities.
+
+        Nothing is put until `stage`.
+
+        Parameters
+        ----------
+        spec : RampSpec
+            The ramp.
+        compliance : Compliance or None
+            None for no compliance.
+        safe_policy : SafeState or None
+            None leaves the controller's own.
+        safe_bias : float
+            Bias of the safe state ``hold``, V.
+        max_samples : int or None
+            Width of a waveform row; None for what ``spec`` needs.
+
+        Raises
+        ------
+        BadValueError
+            If the controller cannot do it.
+        NotConnectedError
+            If the controller does not answer.
+        """
+        wanted = compliance or Compliance()
+        needed = spec.n_samples + spec.n_post
+        width = needed if max_samples is None else int(max_samples)
+        if width < needed:
+            raise BadValueError(f"max_samples is {width}, but this ramp has {needed} samples")
+        self.check_spec(spec)
+        self._check_compliance(wanted)
+        supported = self.controller.capabilities.safe_states
+        if safe_policy is not None and safe_policy not in supported:
+            names = ", ".join(sorted(state.label for state in supported))
+            raise BadValueError(
+                f"the controller has no safe state '{safe_policy.label}'; choose one of: {names}"
+            )
+        if not math.isfinite(safe_bias):
+            raise BadValueError("the safe bias must be finite")
+        self._spec, self._compliance, self._max_samples = spec, wanted, width
+        self._safe_policy, self._safe_bias = safe_policy, safe_bias
+
+    def check_spec(self, spec: RampSpec) -> None:
+        """Refuse a ramp that the controller cannot run.
+
+        Raises
+        ------
+        BadValueError
+            Saying which limit it exceeds.
+        """
+        cap = self.controller.capabilities
+        low, high = cap.bias_range
+        reach = (spec.start, *spec.vertices)
+        if min(reach) < low or max(reach) > high:
+            raise BadValueError(
+                f"the ramp goes from {min(reach):g} to {max(reach):g} V, the controller allows "
+                f"{low:g} to {high:g} V"
+            )
+        slowest, fastest = cap.rate_range
+        if not slowest <= spec.sample_rate <= fastest:
+            raise BadValueError(
+                f"the sample rate is {spec.sample_rate:g} Hz, the controller allows {slowest:g} to "
+                f"{fastest:g} Hz"
+            )
+
+    def _check_compliance(self, compliance: Compliance) -> None:
+        full = self.controller.capabilities.current_range
+        window = compliance.current
+        if window and full > 0 and (window.low < -full and window.high > full):
+            raise BadValueError(
+                f"the current compliance ({window.low:g} to {window.high:g} A) lies beyond the full"
+                f" scale of the amplifier (+-{full:g} A) and would never trip; choose a lower gain"
+            )
+
+    def require_spec(self) -> RampSpec:
+        """Return the configured ramp.
+
+        Raises
+        ------
+        NotConfiguredError
+            If there is none.
+        """
+        if self._spec is None:
+            raise NotConfiguredError(
+                f"{self.name} has no ramp; call {self.name}.configure_exposure(spec, compliance)"
+            )
+        return self._spec
+
+    # -- guard -----------------------------------------------------------------------------------
+
+    def require_guard(self) -> ExposureGuard:
+        """Return the guard.
+
+        Raises
+        ------
+        UnguardedExposureError
+            If there is none.
+        UnreadExposureError
+            If the last exposure was recorded in a file but never read.
+        """
+        if self.guard is None:
+            raise UnguardedExposureError(
+                f"{self.name} has no guard, so nothing would stop a site from being used twice; "
+                f"start a session, or set {self.name}.guard = Guard(ledger, ...)"
+            )
+        if not self._read_done and self._announcer is not None:
+            raise UnreadExposureError(
+                f"the last exposure of {self.name} was recorded but not read; read {self.name} "
+                "after each exposure, or unstage and stage it"
+            )
+        return self.guard
+
+    def _burn(self, guard: ExposureGuard, claim: Claim, why: BaseException) -> None:
+        """Safe state, site burned: the end of every exposure that did not go as it should."""
+        self.controller.kill()
+        self.controller.forget_epoch()
+        try:
+            guard.burned(claim, f"{type(why).__name__}: {why}")
+        except LedgerError:
+            logger.exception("exposure %s could not be burned in the ledger", claim.id)
+
+    # -- staging ---------------------------------------------------------------------------------
+
+    def _new_files(self) -> str:
+        """Prefix of the waveform files of one stage."""
+        return uuid.uuid4().hex
+
+    def _start_files(self, prefix: str) -> None:
+        self._announcer = None
+        if self.data_directory is not None:
+            channels = {f"{self.name}_{c}": waveform_path(c) for c in WAVEFORM_CHANNELS}
+            self._announcer = SegmentAnnouncer(
+                self.data_directory.local, prefix, channels, self._max_samples
+            )
+
+    def _begin_stage(self) -> None:
+        self._reading, self._read_done, self._count = None, True, 0
+        for signal in (self.site, self.row, self.col):
+            signal.put(-1)
+        self.fast_segment_end.put(math.nan)
+
+    # -- results ---------------------------------------------------------------------------------
+
+    def _publish(self, claim: Claim, spec: RampSpec, result: dict[str, float]) -> None:
+        site = self.site.get()
+        values = {
+            **result,
+            "x": claim.x,
+            "y": claim.y,
+            "site": site if site >= 0 else self._count,
+            "row": self.row.get(),
+            "col": self.col.get(),
+            "exposure": claim.token,
+            "fast_segment_end": self.fast_segment_end.get(),
+        }
+        self._count += 1
+        reading = exposure_reading(self.name, values, spec)
+        if self._announcer is not None:
+            segment = int(result["file_segment"])
+            if segment < 0:
+                raise ExposureFailedError(
+                    f"{self.name} recorded no waveform for this exposure "
+                    f"({self.controller.fault_description()}); check disk and FILE:CAPTURE"
+                )
+            self._announcer.add(segment)
+            self._read_done = False
+        self._reading = reading
+
+    def read(self) -> dict[str, dict]:
+        """Reading of the last exposure (no network).
+
+        Raises
+        ------
+        NotConfiguredError
+            If nothing has been exposed since staging.
+        """
+        if self._reading is None:
+            raise NotConfiguredError(f"{self.name} has not exposed a site since it was staged")
+        self._read_done = True
+        return dict(self._reading)
+
+    def describe(self) -> dict[str, dict]:
+        """Data keys of an exposure (no network)."""
+        width = self._max_samples if self.writes_waveforms else None
+        return describe_exposure(self.name, f"PV:{self.prefix}RESULT/", width)
+
+    def read_configuration(self) -> dict[str, dict]:
+        """Compliance, safe state and clock offset (no network)."""
+        policy = self._safe_policy
+        offset = self.controller.clock_offset
+        return settings_reading(
+            self.name,
+            self._spec,
+            self._compliance,
+            {
+                "safe_policy": -1 if policy is None else int(policy),
+                "safe_bias": self._safe_bias,
+                "clock_utc_offset": offset.utc_offset,
+                "clock_uncertainty": offset.uncertainty,
+            },
+        )
+
+    def describe_configuration(self) -> dict[str, dict]:
+        """Data keys of the configuration."""
+        return describe_settings(self.name, f"PV:{self.prefix}")
+
+    @property
+    def hints(self) -> dict[str, list[str]]:
+        """What live tables and maps show."""
+        return {"fields": [f"{self.name}_stop_bias"]}
+
+    def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict]]:  # noqa: ARG002 - protocol
+        """Yield stream documents of what was recorded since the last call."""
+        if self._announcer is not None:
+            yield from self._announcer.collect()
+
+    def get_index(self) -> int:
+        """Exposures announced since staging."""
+        return 0 if self._announcer is None else self._announcer.count
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        """Whether an exposure is under way."""
+        return self._active
+
+    def stop(self, *, success: bool = False) -> None:
+        """Bring the safe state through the kill PV; never waits, never raises.
+
+        At the orderly end of a run (``success``) nothing is killed unless an exposure is under
+        way.
+        """
+        if self._active or not success:
+            self.controller.kill()
+            self.controller.forget_epoch()
+
+    def pause(self) -> None:
+        """Kill, and forbid the RunEngine to replay what led here.
+
+        Raises
+        ------
+        NoReplayAllowed
+            Always.
+        """
+        self.controller.kill()
+        self.controller.forget_epoch()
+        raise NoReplayAllowed
+
+    def resume(self) -> None:
+        """Nothing: an interrupted exposure is never continued."""
+
+
+def with_vertices(
+    spec: RampSpec, vertices: tuple[float, ...], rates: tuple[float, ...]
+) -> RampSpec:
+    """Return the same ramp over other segments."""
+    return replace(spec, vertices=vertices, rates=rates)
+
+
+__all__ = ["ExposureDevice", "ExposureGuard", "InstrumentError", "with_vertices"]

@@ -1,0 +1,220 @@
+"""XY stage: moves are checked before, and confirmed by readback after."""
+
+import logging
+import math
+import time
+from typing import Any
+
+from ophyd import Component, Signal
+from ophyd.status import DeviceStatus
+
+from nucleation_bluesky.devices._base import InstrumentDevice
+from nucleation_bluesky.devices._signals import TIMEOUT, contract_signal, read_together
+from nucleation_bluesky.devices._worker import Worker
+from nucleation_bluesky.devices.errors import BadValueError, InstrumentError, PutRefusedError
+from nucleation_bluesky.ledger import Position
+
+logger = logging.getLogger(__name__)
+_FRESH = 0.25  # s: a readback this young needs no further round trip
+_POLL = 0.01
+
+
+class StageAxis(InstrumentDevice):
+    """One axis in the user's frame: position = raw - frame offset, m.
+
+    Attributes
+    ----------
+    tolerance : float
+        Largest difference between target and readback at the end of a move, m.
+    move_timeout : float
+        Longest duration of a move, s.
+    """
+
+    setpoint: Any
+    readback: Any
+    low: Any
+    high: Any
+    stop_signal: Any
+
+    def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
+        self.tolerance = 5e-9
+        self.move_timeout = TIMEOUT
+        self._limits: tuple[float, float] | None = None
+        self._seen = (math.nan, -math.inf, 0.0)  # raw position, monotonic time, time of day
+        self._target = math.nan
+        self._stops = 0
+        self._worker = Worker(f"{name}-worker")
+        super().__init__(prefix, name=name, **kwargs)
+
+    @property
+    def _stage(self) -> "XYStage | None":
+        return self.parent if isinstance(self.parent, XYStage) else None
+
+    @property
+    def offset(self) -> float:
+        """Frame offset of this axis, m."""
+        return self._stage.offset_of(self) if self._stage else 0.0
+
+    @property
+    def egu(self) -> str:
+        """Unit of positions."""
+        return "m"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Travel in the user's frame, m."""
+        if self._limits is None:
+            low, high = read_together([self.low, self.high])
+            self._limits = (low, high)
+        return (self._limits[0] - self.offset, self._limits[1] - self.offset)
+
+    @property
+    def position(self) -> float:
+        """Measured position in the user's frame, m (one plain get)."""
+        self.saw(self.readback.get())
+        return self._seen[0] - self.offset
+
+    def saw(self, raw: float) -> None:
+        """Remember a readback just taken."""
+        self._seen = (raw, time.monotonic(), time.time())
+
+    def check_value(self, value: float) -> None:
+        """Refuse a target that is not finite or off the stage.
+
+        Raises
+        ------
+        BadValueError
+            Naming the limits.
+        """
+        low, high = self.limits
+        if not (math.isfinite(value) and low <= value <= high):
+            raise BadValueError(
+                f"{self.name} cannot go to {value * 1e6:g} um: the stage reaches from "
+                f"{low * 1e6:g} to {high * 1e6:g} um"
+            )
+
+    def set(self, value: float, **_kwargs: Any) -> DeviceStatus:
+        """Move; done on put completion and a readback within tolerance, or failed at the deadline.
+
+        Raises
+        ------
+        BadValueError
+            Before anything moves.
+        """
+        self.check_value(value)
+        raw = float(value) + self.offset
+        self._target = float(value)
+        stops = self._stops
+        status = DeviceStatus(self, timeout=self.move_timeout + 2 * TIMEOUT)
+        return self._worker.submit(status, lambda: self._move(raw, stops))
+
+    def _move(self, raw: float, stops: int) -> None:
+        deadline = time.monotonic() + self.move_timeout
+        self.setpoint.command(raw, self.move_timeout)
+        while True:
+            found = self.readback.get()
+            self.saw(found)
+            if self._stops != stops:
+                raise InstrumentError(f"the move of {self.name} was stopped")
+            if abs(found - raw) <= self.tolerance:
+                return
+            if time.monotonic() > deadline or not math.isfinite(found):
+                raise PutRefusedError(
+                    f"{self.name} was to go to {raw * 1e6:.4f} um (raw) but is at "
+                    f"{found * 1e6:.4f} um ({self.controller.fault_description()})"
+                )
+            self._worker.pause(_POLL)
+
+    def read(self) -> dict[str, dict]:
+        """Position and last target in the user's frame, m."""
+        if time.monotonic() - self._seen[1] > _FRESH:
+            self.saw(self.readback.get())
+        raw, _, when = self._seen
+        return {
+            self.name: {"value": raw - self.offset, "timestamp": when},
+            f"{self.name}_setpoint": {"value": self._target, "timestamp": when},
+        }
+
+    def describe(self) -> dict[str, dict]:
+        """Data keys of `read`."""
+        key = {"dtype": "number", "dtype_numpy": "<f8", "shape": [], "units": "m"}
+        return {
+            self.name: {"source": f"PV:{self.readback.pvname}", **key},
+            f"{self.name}_setpoint": {"source": f"PV:{self.setpoint.pvname}", **key},
+        }
+
+    @property
+    def hints(self) -> dict[str, list[str]]:
+        """What live tables and maps show."""
+        return {"fields": [self.name]}
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop all motion without waiting; an exposure under way on this instrument is killed."""
+        if not success:
+            self._stops += 1
+            try:
+                self.stop_signal.send(self._stops & 0x7FFFFFFF)
+            except (InstrumentError, RuntimeError, OSError) as exc:
+                logger.critical("stop could not be sent to %s: %s", self.name, exc)
+        instrument = getattr(self._stage, "parent", None)
+        if instrument is not None and getattr(instrument, "exposing", False):
+            # a halted RunEngine stops what was moved, and knows nothing of what was triggered
+            instrument.kill()
+
+
+class XAxis(StageAxis):
+    """X."""
+
+    setpoint = contract_signal("STAGE:X")
+    readback = contract_signal("STAGE:X:RBV")
+    low = contract_signal("STAGE:X:LOW")
+    high = contract_signal("STAGE:X:HIGH")
+    stop_signal = contract_signal("STAGE:STOP")
+
+
+class YAxis(StageAxis):
+    """Y."""
+
+    setpoint = contract_signal("STAGE:Y")
+    readback = contract_signal("STAGE:Y:RBV")
+    low = contract_signal("STAGE:Y:LOW")
+    high = contract_signal("STAGE:Y:HIGH")
+    stop_signal = contract_signal("STAGE:STOP")
+
+
+class XYStage(InstrumentDevice):
+    """Piezo stage with two axes and the frame they are reported in.
+
+    Attributes
+    ----------
+    frame_x, frame_y : ophyd.Signal
+        Raw position of the frame's origin, m: what registration against drift sets.
+    frame_uncertainty : ophyd.Signal
+        Standard uncertainty of a position in the frame, m.
+    """
+
+    x = Component(XAxis, "")
+    y = Component(YAxis, "")
+    settle = contract_signal("STAGE:SETTLE", kind="config")
+    frame_x = Component(Signal, value=0.0, kind="config")
+    frame_y = Component(Signal, value=0.0, kind="config")
+    frame_uncertainty = Component(Signal, value=0.0, kind="config")
+
+    def offset_of(self, axis: StageAxis) -> float:
+        """Frame offset of an axis, m."""
+        return float(self.frame_x.get() if axis is self.x else self.frame_y.get())
+
+    def measured_position(self) -> Position:
+        """Measured position in the frame: what a guard claims (one round trip)."""
+        raw_x, raw_y = read_together([self.x.readback, self.y.readback])
+        self.x.saw(raw_x)
+        self.y.saw(raw_y)
+        return Position(
+            raw_x - float(self.frame_x.get()),
+            raw_y - float(self.frame_y.get()),
+            float(self.frame_uncertainty.get()),
+        )
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop both axes."""
+        self.x.stop(success=success)
