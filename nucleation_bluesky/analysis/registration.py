@@ -224,11 +224,15 @@ def _overlap(first: np.ndarray, second: np.ndarray, parameters: np.ndarray) -> n
 
 
 def _interior(
-    shape: tuple[int, ...], rows: np.ndarray, cols: np.ndarray, margin: float
+    shape: tuple[int, ...],
+    stride: tuple[slice, slice],
+    rows: np.ndarray,
+    cols: np.ndarray,
+    margin: float,
 ) -> np.ndarray:
     """Pixels whose smoothing reached over the edge of neither image."""
-    own = np.indices(shape)
-    inside = np.ones(shape, dtype=bool)
+    own = [f[stride] for f in np.indices(shape)]
+    inside = np.ones(rows.shape, dtype=bool)
     for r, c in (own, (rows, cols)):
         inside &= (r >= margin) & (r <= shape[0] - 1 - margin)
         inside &= (c >= margin) & (c <= shape[1] - 1 - margin)
@@ -273,24 +277,28 @@ def _refine(
         a = ndimage.gaussian_filter(first, width)
         b = ndimage.gaussian_filter(second, width)
         by, bx = np.gradient(b)
+        splines = [ndimage.spline_filter(f, order=3, mode="mirror") for f in (b, by, bx)]
+        stride = (slice(None, None, int(width)),) * 2  # smoothed pixels repeat each other
+        a, us, vs, tiles = (f[stride] for f in (a, u, v, tile))
         for _ in range(iterations):
-            rows, cols = _coordinates(shape, parameters)
+            rows, cols = (f[stride] for f in _coordinates(shape, parameters))
             moved, gy, gx = (
-                ndimage.map_coordinates(f, (rows, cols), order=3, cval=np.nan) for f in (b, by, bx)
+                ndimage.map_coordinates(f, (rows, cols), order=3, cval=np.nan, prefilter=False)
+                for f in splines
             )
-            inside = np.isfinite(moved) & _interior(shape, rows, cols, 3 * width)
-            if np.count_nonzero(inside) < 0.05 * first.size:
+            inside = np.isfinite(moved) & _interior(shape, stride, rows, cols, 3 * width)
+            if np.count_nonzero(inside) < 0.05 * a.size:
                 return start, float("inf"), 0.0
-            columns = [gx, gy, gx * v, gy * v][:n_move]
-            columns += [np.ones(shape), u, v, u * u, u * v, v * v, moved]
+            columns = [gx, gy, gx * vs, gy * vs][:n_move]
+            columns += [np.ones(a.shape), us, vs, us * us, us * vs, vs * vs, moved]
             design = np.stack([c[inside] for c in columns], axis=1)
             # reference = image(p + dp) (1 + gain) + surface: linear in dp, surface and gain
             target = (a - moved)[inside]
             step, residual, weights = _robust_solve(design, target)
             parameters[:n_move] += np.clip(step[:n_move], -2, 2)
-            if np.max(np.abs(step[:n_move])) < 1e-4:
+            if np.max(np.abs(step[:n_move])) < (1e-3 if width == 1.0 else 1e-2):
                 break
-        sigma = _cluster_sigma(design, residual, weights, tile[inside])
+        sigma = _cluster_sigma(design, residual, weights, tiles[inside])
         quality = _correlation(
             a[inside] - design[:, n_move:-1] @ step[n_move:-1],
             moved[inside],
@@ -320,7 +328,7 @@ def _robust_solve(
 def _cluster_sigma(
     design: np.ndarray, residual: np.ndarray, weights: np.ndarray, tile: np.ndarray
 ) -> float:
-    """Standard uncertainty of the shift (px), from score sums per tile (sandwich estimator)."""
+    """Return the shift's standard uncertainty (px) from score sums per tile (sandwich)."""
     bread = np.linalg.pinv((design * weights[:, None]).T @ design)
     scores = design * (weights * residual)[:, None]
     sums = np.stack([np.bincount(tile, s, minlength=TILES * TILES) for s in scores.T], axis=1)

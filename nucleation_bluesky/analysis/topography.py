@@ -52,7 +52,7 @@ def as_image(image: np.ndarray) -> np.ndarray:
 
 
 def robust_sigma(values: np.ndarray) -> float:
-    """Standard deviation from the median absolute deviation (NaN ignored)."""
+    """Return the standard deviation from the median absolute deviation (NaN ignored)."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return float("nan")

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from scipy import ndimage
-
 from nucleation_bluesky.analysis import registration
+from scipy import ndimage
 
 PIXEL = 4e-9
 SIZE = 256

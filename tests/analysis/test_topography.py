@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from scipy import ndimage
-
 from nucleation_bluesky.analysis import topography as topo
+from scipy import ndimage
 
 
 def tilted(shape=(200, 220), seed=0, noise=0.3e-9):
