@@ -8,6 +8,7 @@ from ophyd import Component, Device
 from nucleation_bluesky.devices._assets import DataDirectory
 from nucleation_bluesky.devices.amplifier import CurrentAmplifier
 from nucleation_bluesky.devices.controller import Controller, check_units
+from nucleation_bluesky.devices.errors import InstrumentError
 from nucleation_bluesky.devices.exposure import ExposureGuard
 from nucleation_bluesky.devices.imager import TopographyImager
 from nucleation_bluesky.devices.ramp import RampController
@@ -38,6 +39,7 @@ class AfmInstrument(Device):
     imager = Component(TopographyImager, "", kind="omitted")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
+        self._in_use: list[Device] = []
         super().__init__(prefix, name=name, **kwargs)
 
     def connect(self, owner: str | None = None) -> None:
@@ -66,6 +68,42 @@ class AfmInstrument(Device):
     def set_guard(self, guard: ExposureGuard | None) -> None:
         """Attach a guard to both kinds of ramp."""
         self.ramp.guard = self.software_ramp.guard = guard
+
+    def stage(self) -> list[object]:
+        """Stage the imager and the ramp that was configured last (plans stage whole instruments).
+
+        Raises
+        ------
+        InstrumentError
+            If the controller refuses a parameter or does not answer.
+        """
+        self.unstage()  # what a halted run left behind
+        ramps = [r for r in (self.ramp, self.software_ramp) if r.spec is not None]
+        chosen = max(ramps, key=lambda r: r.configured, default=None)
+        devices = [self.imager] if chosen is None else [self.imager, chosen]
+        for device in devices:
+            self._in_use.append(device)
+            device.stage()
+        return [self, *devices]
+
+    def unstage(self) -> list[object]:
+        """Unstage what `stage` staged; every device is tried.
+
+        Raises
+        ------
+        InstrumentError
+            The first one that a device raised.
+        """
+        problems = []
+        devices, self._in_use = self._in_use[::-1], []
+        for device in devices:
+            try:
+                device.unstage()
+            except InstrumentError as exc:
+                problems.append(exc)
+        if problems:
+            raise problems[0]
+        return [*devices, self]
 
     @property
     def exposing(self) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 from bluesky.utils import NoReplayAllowed
 from ophyd import Component, Signal
+from ophyd.device import Staged
 
 from nucleation_bluesky.contract.documents import PRIMARY_ROLES
 from nucleation_bluesky.contract.enums import SafeState
@@ -79,6 +81,7 @@ class ExposureDevice(InstrumentDevice):
         self._read_done = True
         self._active = False
         self._count = 0
+        self.configured = -1.0  # monotonic time of the last configure_exposure, s
         super().__init__(prefix, name=name, **kwargs)
 
     # -- configuration ---------------------------------------------------------------------------
@@ -157,6 +160,7 @@ class ExposureDevice(InstrumentDevice):
             raise BadValueError("the safe bias must be finite")
         self._spec, self._compliance, self._max_samples = spec, wanted, width
         self._safe_policy, self._safe_bias = safe_policy, safe_bias
+        self.configured = time.monotonic()
 
     def check_spec(self, spec: RampSpec) -> None:
         """Refuse a ramp that the controller cannot run.
@@ -250,6 +254,11 @@ class ExposureDevice(InstrumentDevice):
             self._announcer = SegmentAnnouncer(
                 self.data_directory.local, prefix, channels, self._max_samples
             )
+
+    def _leave_last_stage(self) -> None:
+        """Unstage what a halted run left staged."""
+        if self._staged is Staged.yes:
+            self.unstage()
 
     def _begin_stage(self) -> None:
         self._reading, self._read_done, self._count = None, True, 0

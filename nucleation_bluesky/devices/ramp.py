@@ -203,6 +203,7 @@ class RampController(ExposureDevice):
         spec = self.require_spec()
         controller = self.controller
         controller.check()
+        self._leave_last_stage()
         staged = super().stage()
         try:
             self._begin_stage()
@@ -266,6 +267,7 @@ class RampController(ExposureDevice):
             self._idle.wait(TIMEOUT)
             if self._announcer is not None:
                 self.file_capture.write(0)
+                self._announcer = None
         finally:
             unstaged = super().unstage()
             self._read_done = True

@@ -143,6 +143,7 @@ class SoftwareRamp(ExposureDevice):
         self.require_spec()
         controller = self.controller
         controller.check()
+        self._leave_last_stage()
         staged = super().stage()
         try:
             self._begin_stage()
