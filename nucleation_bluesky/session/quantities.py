@@ -8,7 +8,6 @@ from typing import Annotated
 import pint
 from pydantic import BeforeValidator
 
-
 # What pint and the tokenizer below it raise on text that is no quantity.
 _NOT_A_QUANTITY = (
     pint.UndefinedUnitError,

@@ -1,0 +1,129 @@
+"""``nucleation-bluesky doctor``: whether this machine and this configuration are ready."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import typer
+
+from nucleation_bluesky.cli.common import ConfigOption, DataOption, configuration, console
+from nucleation_bluesky.ledger.errors import LedgerError
+from nucleation_bluesky.ledger.filesystem import require_local_filesystem
+from nucleation_bluesky.ledger.ledger import Ledger
+from nucleation_bluesky.session.config import Configuration
+
+PACKAGES = ("bluesky", "ophyd", "pyepics", "caproto", "tiled", "databroker")
+    "bluesky",
+    "ophyd",
+    "pyepics",
+    "caproto",
+    "tiled",
+    "bluesky-tiled-plugins",
+    "databroker",
+)
+NEEDED_BYTES = 2 * 10**9
+Check = Callable[[Configuration], str]
+
+
+class CheckError(RuntimeError):
+    """A check failed; the message says what to do."""
+
+
+def _packages(_config: Configuration) -> str:
+    try:
+        return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    except PackageNotFoundError as error:
+        raise CheckError(
+            f"{error.name} is not installed; install nucleation_bluesky anew"
+        ) from error
+
+
+def _data_directory(config: Configuration) -> str:
+    directory = config.data_directory.absolute()
+    require_local_filesystem(directory, "the data directory")
+    existing = next(p for p in (directory, *directory.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < NEEDED_BYTES:
+        raise CheckError(
+            f"only {free / 1e9:.1f} GB are free at {existing}; a map needs up to "
+            f"{NEEDED_BYTES / 1e9:.0f} GB"
+        )
+    return f"{directory}, {free / 1e9:.0f} GB free"
+
+
+def _ledger(config: Configuration) -> str:
+    path = config.data_directory / "ledger.sqlite"
+    if not path.exists():
+        return "none yet; the first session makes it"
+    with Ledger(path, read_only=True) as ledger:
+        return f"{len(ledger.exposures())} exposures on {len(ledger.samples())} samples"
+
+
+def _instrument(config: Configuration) -> str:
+    from nucleation_bluesky.session.virtual import VirtualInstrument  # noqa: PLC0415
+
+    instrument, virtual = config.instrument, None
+    if instrument.virtual.enabled:
+        virtual = VirtualInstrument(instrument, config.data_directory.absolute() / "logs")
+        virtual.wait_ready()
+    try:
+        from nucleation_bluesky.devices.afm import AfmInstrument  # noqa: PLC0415
+
+        device = AfmInstrument(instrument.prefix, name=instrument.name)
+        device.connect()
+        clock = device.controller.measure_clock()
+        kind = "virtual instrument" if virtual is not None else "controller"
+        return (
+            f"{kind} at {instrument.prefix}, state {device.controller.read_state().label}, clock "
+            f"{clock.utc_offset * 1e3:+.1f} +/- {clock.uncertainty * 1e3:.1f} ms"
+        )
+    finally:
+        if virtual is not None:
+            virtual.stop()
+
+
+def _tiled(config: Configuration) -> str:
+    from nucleation_bluesky.storage.server import (  # noqa: PLC0415
+        ServerInfo,
+        connect,
+        ensure_server,
+        release_server,
+    )
+
+    if config.tiled.uri is not None:
+        key = config.tiled.api_key_file.read_text().strip() if config.tiled.api_key_file else ""
+        return f"{len(connect(ServerInfo(config.tiled.uri, key)))} runs at {config.tiled.uri}"
+    try:
+        info = ensure_server(config.data_directory.absolute())
+        return f"embedded server at {info.uri}, {len(connect(info))} entries"
+    finally:
+        release_server(config.data_directory.absolute())
+
+
+CHECKS: dict[str, Check] = {
+    "packages": _packages,
+    "data directory": _data_directory,
+    "ledger": _ledger,
+    "instrument": _instrument,
+    "Tiled": _tiled,
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("doctor")
+    def doctor(config: ConfigOption = None, data: DataOption = None) -> None:
+        """Check packages, disk, ledger, instrument and Tiled."""
+        chosen = configuration(config, data)
+        failed = 0
+        console.print(f"Python {sys.version.split()[0]} at {Path(sys.prefix)}")
+        for name, check in CHECKS.items():
+            try:
+                console.print(f"[green]ok[/green]    {name}: {check(chosen)}", soft_wrap=True)
+            except (RuntimeError, OSError, ValueError, LedgerError) as error:
+                failed += 1
+                console.print(f"[red]fails[/red] {name}: {error}", soft_wrap=True)
+        raise typer.Exit(min(failed, 1))

@@ -1,0 +1,78 @@
+"""``nucleation-bluesky ioc``: virtual instruments over EPICS Channel Access."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from nucleation_bluesky.cli.common import errors_in_one_sentence, fail
+
+ioc_app = typer.Typer(help="Serve a virtual instrument over EPICS Channel Access.",
+                      no_args_is_help=True)  # fmt: skip
+
+
+def end_with_process(pid: int) -> None:
+    """End this process, orderly, once another one is gone."""
+
+    def watch() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with", daemon=True).start()
+
+
+def parse_world(settings: list[str]) -> dict[str, float]:
+    """Return ``name=value`` settings as numbers."""
+    world = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        try:
+            world[name.strip()] = float(value)
+        except ValueError:
+            fail(f"--set takes name=number, not '{setting}'", 2)
+    return world
+
+
+@ioc_app.command("afm")
+def afm(
+    prefix: Annotated[str, typer.Option(help="Prefix of all PVs.")] = "NB:AFM:",
+    speed: Annotated[str, typer.Option(help="1 is real time; N times faster; or 'max'.")] = "1",
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of all noise.")] = 1,
+    truth: Annotated[Path | None, typer.Option(help="Write the ground truth here.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write the controller's trace here.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a world parameter: name=number.")
+    ] = None,
+    end_with: Annotated[
+        int | None, typer.Option(help="End when the process with this id is gone.")
+    ] = None,
+) -> None:
+    """Serve the virtual AFM: tip bias, current, height, stage, topography."""
+    from nucleation_bluesky.iocs.server import IocError, run_afm_ioc  # noqa: PLC0415 - slow import
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    if end_with is not None:
+        end_with_process(end_with)
+    with errors_in_one_sentence(IocError, OSError):
+        run_afm_ioc(
+            prefix,
+            seed=seed,
+            speed=speed,
+            truth=truth,
+            trace=trace,
+            world=parse_world(setting or []),
+            ready=lambda: sys.stdout.write(f"ready {prefix}\n") and sys.stdout.flush(),
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    app.add_typer(ioc_app, name="ioc")

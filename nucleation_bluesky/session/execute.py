@@ -1,0 +1,83 @@
+"""Run one plan in a session and say how it went."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bluesky.utils import MsgGenerator, RunEngineInterrupted
+
+from nucleation_bluesky.callbacks.progress import Progress
+from nucleation_bluesky.session.session import Session
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    uid : str
+        Of the (last) run; empty if none was opened.
+    exit_status, reason : str
+        As in the stop document.
+    num_events : dict
+        Events by stream.
+    """
+
+    uid: str = ""
+    exit_status: str = "fail"
+    reason: str = "no run was opened"
+    num_events: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run ended in success."""
+        return self.exit_status == "success"
+
+    @property
+    def summary(self) -> str:
+        """One line for the terminal."""
+        counts = ", ".join(f"{n} in '{stream}'" for stream, n in self.num_events.items())
+        return f"{self.exit_status}; events: {counts or 'none'}"
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        """Take note of start and stop documents."""
+        if name == "start":
+            self.uid, self.reason = doc["uid"], "it did not end"
+        elif name == "stop":
+            self.exit_status = doc["exit_status"]
+            self.reason = doc.get("reason", "")
+            self.num_events = dict(doc.get("num_events", {}))
+
+
+@contextmanager
+def _subscribed(session: Session, *callbacks: Any) -> Iterator[None]:
+    tokens = [session.RE.subscribe(callback) for callback in callbacks]
+    try:
+        yield
+    finally:
+        for token in tokens:
+            session.RE.unsubscribe(token)
+
+
+def execute(session: Session, plan: MsgGenerator[Any], *, progress: bool = True) -> Outcome:
+    """Run a plan; Ctrl-C twice ends it at once, safely.
+
+    Parameters
+    ----------
+    session : Session
+        Open.
+    plan : generator
+        Of messages.
+    progress : bool
+        Whether to show sites done, nucleated share and time left.
+    """
+    outcome = Outcome()
+    callbacks = [outcome, Progress()] if progress else [outcome]
+    with _subscribed(session, *callbacks):
+        try:
+            session.RE(plan)
+        except RunEngineInterrupted:
+            session.RE.abort("interrupted at the terminal")
+    return outcome

@@ -1,0 +1,230 @@
+"""One configuration -> RunEngine, devices, guard, journal, courier, catalog.
+
+The same object serves IPython, notebooks, scripts, the queue worker and the command line.
+"""
+
+import getpass
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from nucleation_bluesky.ledger.errors import UnknownSampleError
+from nucleation_bluesky.ledger.guard import Guard
+from nucleation_bluesky.ledger.ledger import Ledger
+from nucleation_bluesky.session.config import Configuration
+from nucleation_bluesky.session.heartbeat import Heartbeat
+from nucleation_bluesky.session.metadata import start_metadata
+from nucleation_bluesky.session.virtual import VirtualInstrument
+
+if TYPE_CHECKING:
+    from bluesky import RunEngine
+
+    from nucleation_bluesky.devices.afm import AfmInstrument
+    from nucleation_bluesky.storage.server import ServerInfo
+
+logger = logging.getLogger(__name__)
+BEATS_PER_TIMEOUT = 5
+
+
+class SessionError(RuntimeError):
+    """The session cannot start; the message says what to do."""
+
+
+class Session:
+    """A running session; use it as a context manager.
+
+    Parameters
+    ----------
+    config : Configuration
+        The whole configuration.
+    truth, trace : Path or None
+        Where a virtual instrument started by this session writes its ground truth and its trace.
+    tiled : bool
+        Whether to serve and deliver to Tiled; without, the journal alone records.
+    say : callable
+        Receives short lines for the person who started the session.
+
+    Attributes
+    ----------
+    RE : RunEngine
+    instrument : AfmInstrument
+    ledger : Ledger
+    guard : Guard
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        *,
+        truth: Path | None = None,
+        trace: Path | None = None,
+        tiled: bool = True,
+        say: Callable[[str], None] = logger.info,
+    ) -> None:
+        self.config = config
+        self.data = config.data_directory.absolute()
+        self.owner = f"{getpass.getuser()[:12]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._truth, self._trace, self._tiled, self._say = truth, trace, tiled, say
+        self._exit = ExitStack()
+        self.virtual: VirtualInstrument | None = None
+        self.server: ServerInfo | None = None
+        self.RE: RunEngine
+        self.instrument: AfmInstrument
+        self.ledger: Ledger
+        self.guard: Guard
+
+    def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+    def close(self) -> None:
+        """Leave the instrument safe and end what this session started."""
+        self._exit.close()
+
+    # ------------------------------------------------------------------------------------ start
+
+    def _open(self) -> None:
+        self.data.mkdir(parents=True, exist_ok=True)
+        self._open_ledger()
+        if self.config.instrument.virtual.enabled:
+            self.virtual = VirtualInstrument(
+                self.config.instrument, self.data / "logs", truth=self._truth, trace=self._trace
+            )
+            self._exit.callback(self.virtual.stop)
+        if self._tiled:
+            self._start_tiled()
+        if self.virtual is not None:
+            self.virtual.wait_ready()
+        self._connect()
+        self._make_run_engine()
+        self._take_instrument()
+
+    def _open_ledger(self) -> None:
+        from nucleation_bluesky.callbacks.journal_recovery import recover  # noqa: PLC0415
+
+        self.ledger = self._exit.enter_context(Ledger(self.data / "ledger.sqlite"))
+        self.ledger.acquire_lease(self.owner)
+        self._exit.callback(self.ledger.release_lease, self.owner)
+        burned = self.ledger.recover()
+        if burned:
+            self._say(f"{len(burned)} site(s) of a dead session burned: {_tokens(burned)}")
+        for closed in recover(self.data / "journal"):
+            self._say(f"run {closed.run} of a dead session closed; it can be resumed")
+        sample = self.config.sample
+        self.ledger.add_sample(sample.name, sample.description)
+        try:
+            self.mount = self.ledger.current_mount(sample.name)
+        except UnknownSampleError:
+            self.ledger.mount(sample.name)
+            self.mount = self.ledger.current_mount(sample.name)
+
+    def _start_tiled(self) -> None:
+        from nucleation_bluesky.storage import courier_process  # noqa: PLC0415
+        from nucleation_bluesky.storage.server import (  # noqa: PLC0415
+            ServerInfo,
+            ensure_server,
+            release_server,
+        )
+
+        tiled = self.config.tiled
+        if tiled.uri is None:
+            self.server = ensure_server(self.data)
+            self._exit.callback(release_server, self.data)
+        else:
+            key = tiled.api_key_file.read_text().strip() if tiled.api_key_file else ""
+            self.server = ServerInfo(tiled.uri, key)
+        self.courier = courier_process.start(self.data, self.server)
+        self._exit.callback(self.courier.release)
+
+    def _connect(self) -> None:
+        # imported here: ophyd makes the EPICS context, which reads the environment set above
+        from nucleation_bluesky.devices.afm import AfmInstrument  # noqa: PLC0415
+
+        config = self.config.instrument
+        waveforms = self.data / "waveforms"
+        waveforms.mkdir(exist_ok=True)
+        self.instrument = AfmInstrument(config.prefix, name=config.name)
+        self.instrument.set_data_directory(waveforms, config.controller_directory or "")
+        self.instrument.connect(self.owner)
+        self._exit.callback(self.instrument.controller.release, self.owner)
+
+    def _make_run_engine(self) -> None:
+        import numpy as np  # noqa: PLC0415
+        from bluesky import RunEngine  # noqa: PLC0415
+
+        from nucleation_bluesky.callbacks.journal import Journal  # noqa: PLC0415
+
+        np.set_printoptions(threshold=20)  # event validation prints arrays otherwise
+        self.RE = RunEngine(start_metadata(self.config, self.owner, self.mount.epoch))
+        self.journal = Journal(self.data / "journal", session=self.owner)
+        self.journal.attach(self.RE)
+
+    def _take_instrument(self) -> None:
+        controller = self.instrument.controller
+        safety = self.config.safety
+        self.heartbeat = Heartbeat(
+            self.RE.loop, controller.beat, safety.heartbeat_timeout / BEATS_PER_TIMEOUT
+        )
+        self.heartbeat.start()
+        self._exit.callback(self.heartbeat.stop)
+        sites = self.config.sites
+        self.instrument.stage_xy.frame_uncertainty.put(sites.position_uncertainty)
+        self.guard = Guard(
+            self.ledger,
+            self.config.sample.name,
+            self.mount.epoch,
+            self.owner,
+            self.instrument.stage_xy.measured_position,
+            min_distance=sites.min_distance,
+            exposures_per_site=sites.exposures_per_site,
+        )
+        self.instrument.set_guard(self.guard)
+
+    # ------------------------------------------------------------------------------------- use
+
+    @property
+    def catalog(self) -> Any:
+        """The Tiled client of this session's server.
+
+        Raises
+        ------
+        SessionError
+            If the session runs without Tiled.
+        """
+        from nucleation_bluesky.storage.server import connect  # noqa: PLC0415
+
+        if self.server is None:
+            raise SessionError("this session runs without Tiled; its runs are in the journal")
+        return connect(self.server)
+
+    def wait_delivered(self, runs: list[str] | None = None, timeout: float = 30.0) -> bool:
+        """Wait until runs (all, by default) are in Tiled and verified.
+
+        Returns
+        -------
+        bool
+            False if something is still on its way, or there is no Tiled.
+        """
+        return self.server is not None and self.courier.wait_delivered(runs, timeout)
+
+
+def _tokens(burned: list[Any]) -> str:
+    shown = ", ".join(exposure.token[:8] for exposure in burned[:3])
+    return shown + (", ..." if len(burned) > 3 else "")
