@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-MAX_TABLE_ARRAY = 16  # elements of an array kept in the table (as the stock TiledWriter does)
 _INT64 = (-(2**63), 2**63 - 1)
 
 
@@ -33,10 +32,12 @@ def _kind(data_key: Mapping[str, Any]) -> str:
 
 
 def is_array_node(data_key: Mapping[str, Any]) -> bool:
-    """Tell whether an internal data key is stored as an array of its own, not in the table."""
-    if data_key["dtype"] != "array" or None in (shape := data_key.get("shape", ())):
-        return False
-    return math.prod(shape) > MAX_TABLE_ARRAY or _kind(data_key) == "string"
+    """Tell whether an internal data key is stored as an array of its own, not in the table.
+
+    All arrays of a declared shape are (TiledWriter's ``max_array_size=0``): the stock client
+    reads list columns of a table as strings.
+    """
+    return data_key["dtype"] == "array" and None not in data_key.get("shape", (None,))
 
 
 def table_schema(data_keys: Mapping[str, Mapping[str, Any]], widened: set[str]) -> pa.Schema:

@@ -13,7 +13,7 @@ from pathlib import Path
 from nucleation_bluesky.callbacks.journal_reader import journals
 from nucleation_bluesky.storage.courier import KEY_VARIABLE
 from nucleation_bluesky.storage.courier_files import EMBEDDED, JOURNAL_DIR, CourierFiles
-from nucleation_bluesky.storage.server import ServerInfo
+from nucleation_bluesky.storage.server import ServerInfo, is_embedded
 
 logger = logging.getLogger(__name__)
 WATCH = 1.0  # s between looks at the courier process
@@ -134,8 +134,8 @@ class CourierProcess:
 
 def start(
     data_dir: Path | str,
+    server: ServerInfo | None = None,
     *,
-    external: ServerInfo | None = None,
     container: str = "",
     patience: float = 300.0,
 ) -> CourierProcess:
@@ -145,12 +145,14 @@ def start(
     ----------
     data_dir : Path
         Data directory.
-    external : ServerInfo, optional
-        External Tiled server; the embedded one of the data directory if not given (the courier
-        starts it on demand, and again should it die).
+    server : ServerInfo, optional
+        Tiled server. The embedded one of the data directory if not given, or if it is that one:
+        the courier starts it on demand, and again should it die.
     container : str
         Container of runs on the external server.
     patience : float
         After the last session ended the courier tries for so long to deliver what is left, s.
     """
-    return CourierProcess(Path(data_dir).resolve(), external, container, patience)
+    data = Path(data_dir).resolve()
+    embedded = server is None or is_embedded(data, server)
+    return CourierProcess(data, None if embedded else server, container, patience)

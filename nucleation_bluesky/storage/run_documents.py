@@ -1,6 +1,7 @@
 """The documents of one run, gathered stream by stream as the run mirror needs them."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from event_model import DocumentRouter, unpack_event_page
 
 from nucleation_bluesky.contract.documents import STREAM_MIMETYPE
 from nucleation_bluesky.storage.columns import is_array_node
+
+MAX_CHUNK = 2**20  # values in one described block of a file
 
 
 class UnsafeLocationError(ValueError):
@@ -149,7 +152,11 @@ class RunDocuments(DocumentRouter):
 
     def stream_resource(self, doc: Any) -> None:
         """Remember a file."""
-        self._resources[doc["uid"]] = {**doc, "uri": checked_uri(doc["uri"], self._readable)}
+        self._resources[doc["uid"]] = {
+            **doc,
+            "uri": checked_uri(doc["uri"], self._readable),
+            "parameters": _with_large_chunks(doc),
+        }
 
     def stream_datum(self, doc: Any) -> None:
         """Count rows of a file."""
@@ -167,6 +174,20 @@ class RunDocuments(DocumentRouter):
             resource["joined"] = True
         external.consolidator.consume_stream_datum(doc)
         external.changed = True
+
+
+def _with_large_chunks(resource: dict[str, Any]) -> dict[str, Any]:
+    """Describe HDF5 rows in blocks worth a request, however finely the file is chunked.
+
+    The server reads the file's own chunks anyway; the description only guides clients, and one
+    entry per row would make it large.
+    """
+    parameters = dict(resource["parameters"])
+    chunks = parameters.get("chunk_shape")
+    if resource["mimetype"] == STREAM_MIMETYPE and chunks and "template" not in parameters:
+        row = math.prod(chunks[1:])
+        parameters["chunk_shape"] = (max(chunks[0], MAX_CHUNK // row), *chunks[1:])
+    return parameters
 
 
 def _without_frame_axis(descriptor: dict[str, Any], resource: dict[str, Any]) -> dict[str, Any]:

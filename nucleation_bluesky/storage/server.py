@@ -70,6 +70,12 @@ def connect(info: ServerInfo, *, structure_clients: str = "numpy", timeout: floa
         ) from error
 
 
+def is_embedded(data_dir: Path | str, info: ServerInfo) -> bool:
+    """Tell whether a server is the embedded one of a data directory."""
+    state = ServerFiles(Path(data_dir).resolve()).state()
+    return state is not None and info.uri.rstrip("/") == _uri(state)
+
+
 def is_healthy(uri: str, timeout: float = 2.0) -> bool:
     """Tell whether a server answers within ``timeout`` seconds."""
     try:
@@ -144,6 +150,10 @@ def release_server(data_dir: Path | str) -> None:
     ServerFiles(Path(data_dir).resolve()).users.unregister()
 
 
+def _uri(state: ServerState) -> str:
+    return f"http://127.0.0.1:{state.port}"
+
+
 def _alive(state: ServerState) -> bool:
     return Owner.from_dict(state.owner).alive()
 
@@ -184,8 +194,7 @@ def _wait_healthy(
         state = files.state()
         ours = process is None or (state is not None and state.owner["pid"] == process.pid)
         if state is not None and ours:
-            uri = f"http://127.0.0.1:{state.port}"
-            if is_healthy(uri):
+            if is_healthy(uri := _uri(state)):
                 return uri
             if process is None and not _alive(state):
                 break
