@@ -13,6 +13,7 @@ Rules, in the order in which they bind at one and the same sample:
    its window; a sample that is not compared breaks the sequence. Current goes before height.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class Trip:
 
 @dataclass(frozen=True)
 class _Span:
-    """Sample numbers of a segment: [start, compare), [compare, provisional), [.., fit), [.., end)."""
+    """Sample numbers at which the rules of one segment change."""
 
     start: int
     compare: int
@@ -48,7 +49,7 @@ class _Span:
 
 
 def baseline_samples(sample_rate: float) -> int:
-    """Samples of the height baseline."""
+    """Return the number of samples of the height baseline."""
     return max(MIN_BASELINE_SAMPLES, round(BASELINE_TIME * sample_rate))
 
 
@@ -135,7 +136,7 @@ class BackgroundTracker:
         )
 
     def subtract(self, index: np.ndarray, current: np.ndarray) -> np.ndarray | None:
-        """Current less background, None while there is no estimate."""
+        """Return current less background, None while there is no estimate."""
         if self._line is None:
             return None
         offset, slope, origin = self._line
@@ -222,14 +223,14 @@ class ComplianceChecker:
         first = block.first_index
         inner = self._edges[(self._edges > first) & (self._edges < first + count)] - first
         bounds = [0, *inner.tolist(), count]
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+        for low, high in itertools.pairwise(bounds):
             if high > low and (trip := self._check_part(block, low, high)):
                 return trip
         self._next = first + len(block)
         return Trip(first + bad.index, bad.termination) if bad else None
 
     def _check_part(self, block: Block, low: int, high: int) -> Trip | None:
-        """Samples [low, high) of the block, between two edges: one rule holds for all."""
+        """Check samples [low, high) of the block, between two edges: one rule holds for all."""
         first = block.first_index + low
         span = next(s for s in reversed(self._spans) if s.start <= first)
         current = np.asarray(block.current[low:high], dtype=float)
@@ -292,7 +293,7 @@ def _spans(compliance: Compliance, spec: RampSpec) -> list[_Span]:
     provisional = baseline_samples(spec.sample_rate)
     window = max(provisional, round(compliance.background_time * spec.sample_rate))
     spans = []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges):
         if end > start:
             compare = start + blank
             spans.append(_Span(start, compare, compare + provisional, compare + window, end))

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ ABORT_TIMEOUT = 5.0  # on top of the after-trip action
 _T = TypeVar("_T")
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - a decision, not an error of the program
     """Kill, heartbeat or stall ended the exposure while it waited for the backend."""
 
 
@@ -80,8 +81,14 @@ class Exposure:
             float(self.record.blocks[-1].bias[-1]) if self.record.blocks else self.record.spec.start
         )
 
-    async def _or_stop(self, work: Awaitable[_T], timeout: float) -> _T:  # noqa: ASYNC109
-        task = asyncio.ensure_future(work)
+    async def _or_stop(
+        self,
+        work: Callable[[], Awaitable[_T]],
+        timeout: float,  # noqa: ASYNC109
+    ) -> _T:
+        if self._stop.done():  # nothing may start after the safe state was ordered
+            raise Stopped
+        task = asyncio.ensure_future(work())
         await asyncio.wait({task, self._stop}, timeout=timeout, return_when="FIRST_COMPLETED")
         if task.done() and not self._stop.done():
             return task.result()
@@ -121,8 +128,8 @@ class Exposure:
 
     async def _ramp(self) -> None:
         record, spec = self.record, self.record.spec
-        await self._or_stop(self._backend.start_ramp(spec), BLOCK_TIMEOUT)
-        while (block := await self._or_stop(self._backend.next_block(), BLOCK_TIMEOUT)) is not None:
+        await self._or_stop(lambda: self._backend.start_ramp(spec), BLOCK_TIMEOUT)
+        while (block := await self._or_stop(self._backend.next_block, BLOCK_TIMEOUT)) is not None:
             trip = self._checker.check(block)
             if trip is None:
                 record.blocks.append(block)
@@ -130,7 +137,8 @@ class Exposure:
             record.blocks.append(_head(block, trip.index - block.first_index + 1))
             record.termination, record.trip_index = trip.termination, trip.index
             wait = spec.after_time + reverse_time(spec, self.last_bias) + ABORT_TIMEOUT
-            record.aborted = await self._or_stop(self._backend.abort(trip.index, spec), wait)
+            abort = partial(self._backend.abort, trip.index, spec)
+            record.aborted = await self._or_stop(abort, wait)
             return
         record.termination = Termination.COMPLETED
 

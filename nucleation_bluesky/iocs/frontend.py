@@ -1,6 +1,7 @@
 """The controller front end: every client write ends here, every transition starts here."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import secrets
@@ -33,7 +34,6 @@ SAFE_TIMEOUT = 2.0
 RETRY_PERIOD = 0.2
 UNLOGGED = frozenset({"HEARTBEAT", "CLOCK:SYNC"})  # neither commands nor reasons to clear FAULT
 NEVER_VOID = frozenset({"KILL", "HEARTBEAT", "OWNER"})
-BAD_BACKEND = {Termination.BACKEND_FAULT, Termination.NONE}
 
 
 class FrontEnd:
@@ -70,6 +70,10 @@ class FrontEnd:
         self._unsafe_since: float | None = None
         self._safe_lock = asyncio.Lock()
         self._closed = False
+        self.readings_stale = True  # the bias has changed since the last measurement
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.measuring = asyncio.Lock()  # held while a measurement outside a ramp is under way
         self._commands: dict[str, Command] = {
             "ARM": self._arm,
             "GO": self._go,
@@ -134,12 +138,6 @@ class FrontEnd:
         """Decide one client write; never raises, whatever happens is published."""
         suffix = pv.suffix
         try:
-            void = await self.watchdog.notice_stall()
-            if void and suffix not in NEVER_VOID:
-                raise Refusal(
-                    Fault.STALLED,
-                    "the controller was suspended: commands queued before are void, send it again",
-                )
             await self._decide(pv, value)
         except Refusal as refusal:
             if suffix not in UNLOGGED:
@@ -149,12 +147,19 @@ class FrontEnd:
             logger.exception("writing %s failed", suffix)
             text = f"{suffix}: {type(error).__name__}: {error}"
             await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
-        await self.publish()
-        for _ in range(4):  # let updates leave before the put completes
-            await asyncio.sleep(0)
+        if suffix != "HEARTBEAT":
+            await self.publish()
+            for _ in range(4):  # let updates leave before the put completes
+                await asyncio.sleep(0)
 
     async def _decide(self, pv: PV, value: Any) -> None:
         suffix = pv.suffix
+        void = await self.watchdog.notice_stall()
+        if void and suffix not in NEVER_VOID:
+            raise Refusal(
+                Fault.STALLED,
+                "the controller was suspended: commands queued before are void, send it again",
+            )
         if suffix == "KILL":  # whatever the value is
             await self._kill(value)
             return
@@ -222,11 +227,10 @@ class FrontEnd:
         return on
 
     async def _kill(self, _: Any) -> None:
-        was_live = self.state.state is not ControllerState.SAFE
-        if was_live:
-            await self.emergency(Termination.KILLED, Fault.KILLED, "killed: arm a new token")
         self.state.new_epoch()
-        if was_live:
+        if self.state.state is not ControllerState.SAFE:
+            text = "killed: arm a new token with the new epoch"
+            await self.emergency(Termination.KILLED, Fault.KILLED, text)
             return
         self.trace("epoch", epoch=self.state.epoch)
         if self._unsafe_since is not None:
@@ -258,23 +262,32 @@ class FrontEnd:
             raise Refusal(Fault.NOT_ARMED, "not armed: write ARM first")
         spec, compliance = self._prepared
         exposure = self._exposure = Exposure(self.backend.controller, spec, compliance)
-        ticks, utc = self.clock(), time.time()
-        await self.publish()
+        self._idle.clear()
         try:
-            record = await exposure.run()
+            await self._expose(exposure, token)
         finally:
             self._exposure = None
+            self._idle.set()
+        return token
+
+    async def _expose(self, exposure: Exposure, token: str) -> None:
+        """Run the exposure to its safe state, its row and its RESULT."""
+        await self.publish()
+        async with self.measuring:
+            pass  # a measurement that was under way has ended; none starts in a ramp
+        ticks, utc = self.clock(), time.time()
+        record = await exposure.run()
         self.last_bias = exposure.last_bias
         if record.termination in {Termination.KILLED, Termination.HEARTBEAT_LOST} or (
             self.state.state is not ControllerState.ENERGISED
         ):
-            async with self._safe_lock:  # whoever stopped it is bringing the safe state
-                pass
+            # Whoever stopped it has brought the safe state; a driver call that was still under way
+            # then may have undone it, so the safe state has the last word.
+            await self.make_safe("stopped")
         elif record.termination is Termination.BACKEND_FAULT or not await self._end(record):
             text = record.error or "the safe state could not be reached"
             await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
         await self._finish(record, token, ticks, utc)
-        return token
 
     async def _end(self, record: Record) -> bool:
         """Safe state after completion or a trip."""
@@ -374,6 +387,7 @@ class FrontEnd:
                 self.state.fail(Fault.BACKEND_ERROR, text)
                 return False
             self._unsafe_since = None
+            self.readings_stale = True
             self.trace("safe", reason=reason, policy=policy.label, bias=bias)
         return True
 
@@ -408,6 +422,8 @@ class FrontEnd:
             )
         else:
             await self.make_safe("shutdown")
+        with contextlib.suppress(TimeoutError):  # a driver that hangs must not keep us here
+            await asyncio.wait_for(self._idle.wait(), SAFE_TIMEOUT)
         self.capture.close()
         self.trace("closed")
         self.trace.close()

@@ -30,7 +30,7 @@ def default_policy(capabilities: Capabilities) -> SafeState:
 
 
 def ranges(backend: AfmBackend) -> dict[str, tuple[float, float]]:
-    """Accepted range of every writable number, in the PV's unit, both ends included."""
+    """Return the accepted range of every writable number, in the PV's unit, ends included."""
     caps = backend.controller.capabilities
     flag = (0, 1)
     found: dict[str, tuple[float, float]] = {

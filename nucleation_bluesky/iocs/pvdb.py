@@ -62,14 +62,15 @@ class _Served:
             await self.refresher(self.pv.suffix)
         return await super().read(data_type)  # type: ignore[misc]
 
-    def check_access(self, *_: Any) -> AccessRights:
+    def check_access(self, hostname: str, username: str) -> AccessRights:
         """Read-only PVs are read-only for every client."""
+        del hostname, username
         if self.pv.writable:
             return AccessRights.READ | AccessRights.WRITE
         return AccessRights.READ
 
     def get_field(self, name: str) -> ChannelData:
-        """Record fields that clients ask for: EGU, DESC, RTYP, NAME-less minimum."""
+        """Return one of the record fields that clients ask for: EGU, DESC, RTYP."""
         fields = {
             "EGU": self.pv.egu,
             "DESC": self.pv.doc[:39],
@@ -81,7 +82,7 @@ class _Served:
 
 
 class _ReadOnlyString(ChannelString):
-    def check_access(self, *_: Any) -> AccessRights:
+    def check_access(self, hostname: str, username: str) -> AccessRights:  # noqa: ARG002
         return AccessRights.READ
 
 

@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from caproto import CaprotoNetworkError, CaprotoRuntimeError
 from caproto.asyncio.server import Context, VirtualCircuit
@@ -85,13 +85,13 @@ class _Beacon:
 class _Context(Context):
     CircuitClass = _Circuit
 
-    async def broadcast_beacon_loop(self) -> None:
+    async def broadcast_beacon_loop(self) -> NoReturn:
         """Send beacons; a machine without a CA repeater is no error."""
         self.beacon_socks = {
             address: (interface, _Beacon(sock))
             for address, (interface, sock) in self.beacon_socks.items()
         }
-        await super().broadcast_beacon_loop()
+        return await super().broadcast_beacon_loop()
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from nucleation_bluesky.iocs.state import Mode, Refusal
 
 PERIOD = 0.005  # of MEASUREMENT while energised by SOFT:GO
 IDLE_PERIOD = 0.5
+POLL = 0.02
 FRESH = 0.01  # a read does not measure again within this time
 READBACKS = {"BIAS:RBV", "AMP:CURRENT", "Z:RBV", "MEASUREMENT"}
 
@@ -36,7 +37,6 @@ class SoftwareRamp:
         self._peak = 0.0
         self._last: Snapshot | None = None
         self._ended_by: Termination | None = None
-        self._lock = asyncio.Lock()
         front.add_commands({"SOFT:GO": self._go, "BIAS": self._bias, "SOFT:END": self._end})
         front.add_ender(self._stopped)
         front.channels.set_refresher(READBACKS, self._refresh)
@@ -80,6 +80,8 @@ class SoftwareRamp:
 
     async def _publish(self, termination: Termination) -> None:
         token, self._token = self._token, ""
+        if not token:
+            return
         last = self._last
         fields = dict.fromkeys(("n_samples", "n_post", "trip_segment", "latency"), 0.0)
         fields |= dict.fromkeys(("trip_index", "file_segment", "file_row"), -1.0)
@@ -95,7 +97,10 @@ class SoftwareRamp:
 
     async def measure(self) -> None:
         """Measure once and publish MEASUREMENT and the readbacks."""
-        async with self._lock:
+        async with self._front.measuring:
+            if self._front.state.mode is Mode.RAMP:
+                return
+            self._front.readings_stale = False
             snapshot = await self._front.backend.controller.measure()
             self._measured_at = self._front.clock()
             self._count += 1
@@ -119,9 +124,9 @@ class SoftwareRamp:
     async def _refresh(self, _: str) -> None:
         """Measure before a client reads, unless a ramp owns the acquisition."""
         front = self._front
-        if front.state.mode is Mode.RAMP or front.clock() - self._measured_at < FRESH:
-            return
-        await self._measure_or_fault()
+        fresh = front.clock() - self._measured_at < FRESH and not front.readings_stale
+        if front.state.mode is not Mode.RAMP and not fresh:
+            await self._measure_or_fault()
 
     async def _measure_or_fault(self) -> None:
         try:
@@ -142,8 +147,7 @@ class SoftwareRamp:
                 ended_by, self._ended_by = self._ended_by, None
                 await self._publish(ended_by)
             software = front.state.mode is Mode.SOFTWARE
-            if front.state.mode is not Mode.RAMP and (
-                software or front.clock() - self._measured_at > IDLE_PERIOD
-            ):
+            due = front.clock() - self._measured_at > IDLE_PERIOD or front.readings_stale
+            if front.state.mode is not Mode.RAMP and (software or due):
                 await self._measure_or_fault()
-            await asyncio.sleep(PERIOD)
+            await asyncio.sleep(PERIOD if software else POLL)

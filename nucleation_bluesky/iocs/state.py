@@ -16,7 +16,7 @@ MAX_HEARTBEAT_TIMEOUT = 60.0
 MAX_ARM_TIMEOUT = 3600.0
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - a decision, not an error of the program
     """A command is refused; nothing has changed.
 
     Parameters
@@ -235,11 +235,3 @@ class ControlState:
     def new_epoch(self) -> None:
         """Void every ARM command that was issued before (stays a positive 32-bit integer)."""
         self.epoch = self.epoch % (2**31 - 1) + 1
-
-    def kill(self) -> bool:
-        """Latch FAULT and void earlier commands; return whether anything was live or latched."""
-        self.new_epoch()
-        if self.state is ControllerState.SAFE:
-            return False
-        self.fail(Fault.KILLED, "killed: arm a new token with the new epoch")
-        return True
