@@ -98,7 +98,11 @@ class SegmentAnnouncer:
         row = StreamRange(start=self.count, stop=self.count + 1)
         for compose in self._datum.values():
             # the RunEngine fills in descriptor and sequence numbers
-            datum = compose(indices=row, seq_nums=StreamRange(start=0, stop=0), descriptor="")
+            datum = compose(
+                indices=row,
+                seq_nums=StreamRange(start=0, stop=0),
+                descriptor="",  # type: ignore[arg-type]
+            )
             self._pending.append(("stream_datum", dict(datum)))
         self.count += 1
 

@@ -38,7 +38,7 @@ _SETTINGS: dict[str, tuple[str, str]] = {  # configuration key: (type, unit)
 
 
 def describe_exposure(name: str, source: str, max_samples: int | None) -> dict[str, dict]:
-    """Data keys of an exposure.
+    """Return the data keys of an exposure.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def padded(values: tuple[float, ...]) -> np.ndarray:
 def exposure_reading(
     name: str, values: Mapping[str, Any], spec: RampSpec, timestamp: float | None = None
 ) -> dict[str, dict]:
-    """Reading of one exposure; ``values`` holds everything but what ``spec`` says."""
+    """Return the reading of one exposure; ``values`` holds everything but what ``spec`` says."""
     when = time.time() if timestamp is None else timestamp
     full = {
         **values,
@@ -106,7 +106,7 @@ def exposure_reading(
 
 
 def describe_settings(name: str, source: str) -> dict[str, dict]:
-    """Data keys of the configuration."""
+    """Return the data keys of the configuration."""
     keys = {}
     for setting, (dtype, unit) in _SETTINGS.items():
         key: dict[str, Any] = {"source": f"{source}{setting}", "dtype": dtype, "shape": []}
@@ -118,7 +118,7 @@ def describe_settings(name: str, source: str) -> dict[str, dict]:
 def settings_reading(
     name: str, spec: RampSpec | None, compliance: Compliance | None, others: Mapping[str, float]
 ) -> dict[str, dict]:
-    """Reading of the configuration; NaN where a window is off or nothing is configured yet."""
+    """Return the reading of the configuration; NaN where a window is off."""
     window = compliance or Compliance()
     values: dict[str, float] = {
         **_window("compliance_current", window.current),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ophyd import Component, EpicsSignal
+from ophyd import Component, EpicsSignal, Signal
 from ophyd.status import Status
 from ophyd.utils import ReadOnlyError
 
@@ -145,6 +145,11 @@ class ContractSignal(EpicsSignal):
             key.update(dtype="integer", dtype_numpy="<i8")
         return {self.name: key}
 
+    @property
+    def control_pv(self) -> Any:
+        """The control layer's PV."""
+        return self._write_pv
+
     # -- writing ---------------------------------------------------------------------------------
 
     def raw(self, value: Any) -> Any:
@@ -187,15 +192,16 @@ class ContractSignal(EpicsSignal):
         NotConnectedError
             If the PV is not connected.
         """
-        if not self._write_pv.connected:
+        pv = self.control_pv
+        if not pv.connected:
             raise NotConnectedError(f"{self.pvname} is not connected; the value was not sent")
-        self._write_pv.put(self.raw(value), wait=False)
+        pv.put(self.raw(value), wait=False)
 
     def start(self, value: Any) -> "Completion":
         """Put with completion and return what to wait for."""
         self.require_connection()
         done = Completion(self)
-        self._write_pv.put(self.raw(value), use_complete=True, callback=done.mark)
+        self.control_pv.put(self.raw(value), use_complete=True, callback=done.mark)
         return done
 
     def command(self, value: Any, timeout: float = TIMEOUT) -> None:
@@ -222,11 +228,13 @@ class ContractSignal(EpicsSignal):
         """
         write_together([(self, value)], timeout)
 
-    def put(self, value: Any, **_kwargs: Any) -> None:
+    def put(self, value: Any, *_args: Any, **_kwargs: Any) -> None:  # type: ignore[override]
         """Write and verify; blocks for 2 s at most."""
         self.write(value)
 
-    def set(self, value: Any, *, timeout: float | None = None, **_kwargs: Any) -> Status:
+    def set(  # type: ignore[override]
+        self, value: Any, *, timeout: float | None = None, **_kwargs: Any
+    ) -> Status:
         """Write and verify on a thread of this signal's own."""
         self.check_value(value)
         limit = TIMEOUT if timeout is None else timeout
@@ -270,6 +278,11 @@ class Completion:
                 )
 
 
+def soft(signal: Signal) -> Any:
+    """Value of a soft signal."""
+    return signal.get()
+
+
 def read_together(signals: Sequence[ContractSignal], timeout: float = TIMEOUT) -> list[Any]:
     """Read several PVs in one round trip where the control layer allows it.
 
@@ -293,7 +306,7 @@ def read_together(signals: Sequence[ContractSignal], timeout: float = TIMEOUT) -
 def _read_together_pyepics(signals: Sequence[ContractSignal], timeout: float) -> list[Any]:
     from epics import ca  # noqa: PLC0415 - only where pyepics is the control layer
 
-    pvs = [signal._read_pv for signal in signals]  # noqa: SLF001 - ophyd has no public way
+    pvs = [signal.control_pv for signal in signals]
     if ca.current_context() is None:
         ca.attach_context(pvs[0].context)
     types = [ca.promote_type(pv.chid, use_time=True) for pv in pvs]
@@ -357,5 +370,6 @@ __all__ = [
     "InstrumentError",
     "contract_signal",
     "read_together",
+    "soft",
     "write_together",
 ]

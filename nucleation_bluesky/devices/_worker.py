@@ -3,8 +3,11 @@
 import queue
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
-from ophyd.status import Status
+from ophyd.status import StatusBase
+
+S = TypeVar("S", bound=StatusBase)
 
 
 class Worker:
@@ -18,7 +21,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], Status]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], StatusBase]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._never = threading.Event()
@@ -27,7 +30,7 @@ class Worker:
         """Wait between two looks at something that must change (s)."""
         self._never.wait(seconds)
 
-    def submit(self, status: Status, job: Callable[[], None]) -> Status:
+    def submit(self, status: S, job: Callable[[], None]) -> S:
         """Run ``job`` and mark ``status`` with its outcome; return the status."""
         with self._lock:
             if self._thread is None:

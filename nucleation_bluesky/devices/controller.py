@@ -110,6 +110,8 @@ class Controller(Device):
         self._capabilities: Capabilities | None = None
         self._offset = ClockOffset()
         self._epoch: int | None = None
+        self._seen_epoch: int | None = None  # by monitor: only ever used to refuse
+        self._watching = False
         self._kills = 0
         self._kill_lock = threading.Lock()
         super().__init__(prefix, name=name, **kwargs)
@@ -135,6 +137,27 @@ class Controller(Device):
         check_units(self)
         self._capabilities = self._read_capabilities()
         self._epoch = self.epoch.get()
+        if not self._watching:
+            self._watching = True
+            self.epoch.subscribe(self._epoch_moved, run=False)
+
+    def _epoch_moved(self, value: int, **_kwargs: Any) -> None:
+        self._seen_epoch = int(value)
+
+    def require_undisturbed(self) -> None:
+        """Refuse to go on where somebody else killed or restarted the controller.
+
+        Raises
+        ------
+        ArmRefusedError
+            If EPOCH moved since it was last read, and not by our own kill.
+        """
+        ours, seen = self._epoch, self._seen_epoch
+        if ours is not None and seen is not None and seen != ours:
+            raise ArmRefusedError(
+                f"the controller at {self.prefix} was killed, suspended or restarted by somebody "
+                f"else ({self.fault_description()}); find out why, then start the plan again"
+            )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -164,7 +187,7 @@ class Controller(Device):
         )
 
     def fault_description(self) -> str:
-        """The controller's own words about the last refusal or fault."""
+        """Return the controller's own words about the last refusal or fault."""
         try:
             code, text = read_together([self.fault, self.fault_text])
         except InstrumentError as exc:
@@ -268,7 +291,7 @@ class Controller(Device):
             With the controller's reason.
         """
         if self._epoch is None:
-            self._epoch = self.epoch.get()
+            self.refresh_epoch()
         command = f"{token}@{self._epoch}"
         self.arm_signal.command(command)
         # ARM is read back because another client may have armed since
@@ -283,7 +306,7 @@ class Controller(Device):
 
     def refresh_epoch(self) -> None:
         """Read EPOCH, so that the next `arm` names the present one."""
-        self._epoch = self.epoch.get()
+        self._epoch = self._seen_epoch = self.epoch.get()
 
     def forget_epoch(self) -> None:
         """Make the next `arm` read EPOCH anew (after a kill or a failure)."""

@@ -13,7 +13,7 @@ from ophyd import Component, Signal
 from ophyd.device import Staged
 
 from nucleation_bluesky.contract.documents import PRIMARY_ROLES
-from nucleation_bluesky.contract.enums import SafeState
+from nucleation_bluesky.contract.enums import SafeState, Termination
 from nucleation_bluesky.contract.files import WAVEFORM_CHANNELS, waveform_path
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
 from nucleation_bluesky.devices._assets import DataDirectory, SegmentAnnouncer
@@ -24,6 +24,7 @@ from nucleation_bluesky.devices._readings import (
     exposure_reading,
     settings_reading,
 )
+from nucleation_bluesky.devices._signals import soft
 from nucleation_bluesky.devices.errors import (
     BadValueError,
     ExposureFailedError,
@@ -36,6 +37,17 @@ from nucleation_bluesky.ledger import Claim
 from nucleation_bluesky.ledger.errors import LedgerError
 
 logger = logging.getLogger(__name__)
+
+# after these no more is known of the site than that it was energised
+_FAILURES = frozenset(
+    {
+        Termination.NONE,
+        Termination.KILLED,
+        Termination.HEARTBEAT_LOST,
+        Termination.BACKEND_FAULT,
+        Termination.STALE,
+    }
+)
 
 
 class ExposureGuard(Protocol):
@@ -230,6 +242,7 @@ class ExposureDevice(InstrumentDevice):
                 f"the last exposure of {self.name} was recorded but not read; read {self.name} "
                 "after each exposure, or unstage and stage it"
             )
+        self.controller.require_undisturbed()
         return self.guard
 
     def _burn(self, guard: ExposureGuard, claim: Claim, why: BaseException) -> None:
@@ -269,16 +282,16 @@ class ExposureDevice(InstrumentDevice):
     # -- results ---------------------------------------------------------------------------------
 
     def _publish(self, claim: Claim, spec: RampSpec, result: dict[str, float]) -> None:
-        site = self.site.get()
+        site = int(soft(self.site))
         values = {
             **result,
             "x": claim.x,
             "y": claim.y,
             "site": site if site >= 0 else self._count,
-            "row": self.row.get(),
-            "col": self.col.get(),
+            "row": soft(self.row),
+            "col": soft(self.col),
             "exposure": claim.token,
-            "fast_segment_end": self.fast_segment_end.get(),
+            "fast_segment_end": soft(self.fast_segment_end),
         }
         self._count += 1
         reading = exposure_reading(self.name, values, spec)
@@ -293,8 +306,16 @@ class ExposureDevice(InstrumentDevice):
             self._read_done = False
         self._reading = reading
 
-    def read(self) -> dict[str, dict]:
-        """Reading of the last exposure (no network).
+    def _require_orderly(self, termination: Termination) -> None:
+        if termination in _FAILURES:
+            raise ExposureFailedError(
+                f"the exposure ended with '{termination.label}' "
+                f"({self.controller.fault_description()}); its site is burned",
+                termination,
+            )
+
+    def read(self) -> Any:
+        """Return the reading of the last exposure (no network).
 
         Raises
         ------
@@ -306,30 +327,32 @@ class ExposureDevice(InstrumentDevice):
         self._read_done = True
         return dict(self._reading)
 
-    def describe(self) -> dict[str, dict]:
-        """Data keys of an exposure (no network)."""
+    def describe(self) -> Any:
+        """Return the data keys of an exposure (no network)."""
         width = self._max_samples if self.writes_waveforms else None
-        return describe_exposure(self.name, f"PV:{self.prefix}RESULT/", width)
+        return dict(describe_exposure(self.name, f"PV:{self.prefix}RESULT/", width))
 
-    def read_configuration(self) -> dict[str, dict]:
+    def read_configuration(self) -> Any:
         """Compliance, safe state and clock offset (no network)."""
         policy = self._safe_policy
         offset = self.controller.clock_offset
-        return settings_reading(
-            self.name,
-            self._spec,
-            self._compliance,
-            {
-                "safe_policy": -1 if policy is None else int(policy),
-                "safe_bias": self._safe_bias,
-                "clock_utc_offset": offset.utc_offset,
-                "clock_uncertainty": offset.uncertainty,
-            },
+        return dict(
+            settings_reading(
+                self.name,
+                self._spec,
+                self._compliance,
+                {
+                    "safe_policy": -1 if policy is None else int(policy),
+                    "safe_bias": self._safe_bias,
+                    "clock_utc_offset": offset.utc_offset,
+                    "clock_uncertainty": offset.uncertainty,
+                },
+            )
         )
 
-    def describe_configuration(self) -> dict[str, dict]:
-        """Data keys of the configuration."""
-        return describe_settings(self.name, f"PV:{self.prefix}")
+    def describe_configuration(self) -> Any:
+        """Return the data keys of the configuration."""
+        return dict(describe_settings(self.name, f"PV:{self.prefix}"))
 
     @property
     def hints(self) -> dict[str, list[str]]:

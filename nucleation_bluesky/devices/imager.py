@@ -21,6 +21,7 @@ from nucleation_bluesky.devices._base import InstrumentDevice
 from nucleation_bluesky.devices._signals import (
     TIMEOUT,
     contract_signal,
+    soft,
     write_together,
 )
 from nucleation_bluesky.devices._worker import Worker
@@ -30,6 +31,7 @@ from nucleation_bluesky.devices.errors import (
     NotConfiguredError,
     PutRefusedError,
 )
+from nucleation_bluesky.devices.stage import XYStage
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,8 @@ class TopographyImager(InstrumentDevice):
         directory = self.data_directory
         if directory is None:
             raise NotConfiguredError(f"{self.name} has no data directory; set data_directory")
-        x, y = float(self.center_x.get()), float(self.center_y.get())
-        size, pixels = float(self.size.get()), int(self.pixels.get())
+        x, y = float(soft(self.center_x)), float(soft(self.center_y))
+        size, pixels = float(soft(self.size)), int(soft(self.pixels))
         self._check(x, y, size, pixels)
         status = DeviceStatus(self, timeout=self.scan_timeout + 4 * TIMEOUT)
         return self._worker.submit(status, lambda: self._take(directory, x, y, size, pixels))
@@ -142,7 +144,7 @@ class TopographyImager(InstrumentDevice):
         directory.local.mkdir(parents=True, exist_ok=True)
         name = f"topography-{uuid.uuid4().hex}"
         stage = getattr(self.parent, "stage_xy", None)
-        dx, dy = (stage.frame_x.get(), stage.frame_y.get()) if stage is not None else (0.0, 0.0)
+        dx, dy = stage.origin if isinstance(stage, XYStage) else (0.0, 0.0)
         if self.file_dir.get() != directory.on_controller:
             self.file_dir.write(directory.on_controller)
         write_together(
@@ -172,7 +174,7 @@ class TopographyImager(InstrumentDevice):
         }
 
     def _announce(self, path: Path, pixels: int) -> None:
-        stream = str(self.stream.get())
+        stream = str(soft(self.stream))
         index = self._counts.get(stream, 0)
         self._counts[stream] = index + 1
         bundle = compose_stream_resource(
@@ -184,7 +186,7 @@ class TopographyImager(InstrumentDevice):
         datum = bundle.compose_stream_datum(
             indices=StreamRange(start=index, stop=index + 1),
             seq_nums=StreamRange(start=0, stop=0),
-            descriptor="",
+            descriptor="",  # type: ignore[arg-type] - the RunEngine fills it in
         )
         self._pending += [
             ("stream_resource", dict(bundle.stream_resource_doc)),
@@ -218,7 +220,7 @@ class TopographyImager(InstrumentDevice):
             heights.reshape(heights.shape[-2:]), last.x, last.y, last.pixel_size, last.path
         )
 
-    def read(self) -> dict[str, dict]:
+    def read(self) -> Any:
         """Centre and pixel size of the last image.
 
         Raises
@@ -230,9 +232,9 @@ class TopographyImager(InstrumentDevice):
             raise NotConfiguredError(f"{self.name} has taken no image since it was staged")
         return dict(self._reading)
 
-    def describe(self) -> dict[str, dict]:
-        """Data keys of an image."""
-        pixels = int(self.pixels.get())
+    def describe(self) -> Any:
+        """Return the data keys of an image."""
+        pixels = int(soft(self.pixels))
         keys: dict[str, dict] = {}
         for role, (unit, _) in TOPOGRAPHY_ROLES.items():
             key: dict[str, Any] = {
@@ -243,7 +245,7 @@ class TopographyImager(InstrumentDevice):
                 key |= {"dtype": "array", "shape": [1, pixels, pixels], "dtype_numpy": "<f4"}
                 key["external"] = "STREAM:"
             keys[f"{self.name}_{role}"] = key
-        return keys
+        return dict(keys)
 
     @property
     def hints(self) -> dict[str, list[str]]:
@@ -257,7 +259,7 @@ class TopographyImager(InstrumentDevice):
 
     def get_index(self) -> int:
         """Images announced in the present stream."""
-        return self._counts.get(str(self.stream.get()), 0)
+        return self._counts.get(str(soft(self.stream)), 0)
 
-    def stop(self, *, success: bool = False) -> None:  # noqa: ARG002 - protocol
+    def stop(self, *, success: bool = False) -> None:
         """Nothing to stop here: imaging is without bias."""

@@ -20,15 +20,6 @@ from nucleation_bluesky.devices.exposure import ExposureDevice, ExposureGuard
 from nucleation_bluesky.ledger import Claim
 
 MARGIN = 2.0  # s of wall time beyond the ramp before it counts as lost
-_FAILURES = frozenset(
-    {
-        Termination.NONE,
-        Termination.KILLED,
-        Termination.HEARTBEAT_LOST,
-        Termination.BACKEND_FAULT,
-        Termination.STALE,
-    }
-)
 
 
 class RampWaveform(Signal):
@@ -45,7 +36,7 @@ class RampWaveform(Signal):
             raise InstrumentError("a waveform belongs to a ramp controller")
         return parent
 
-    def check_value(self, value: RampSpec) -> None:
+    def check_value(self, value: RampSpec, **_kwargs: Any) -> None:
         """Refuse what the controller cannot run (BadValueError)."""
         self._ramp.check_waveform(value)
 
@@ -312,12 +303,7 @@ class RampController(ExposureDevice):
             result = self._run(guard, claim, wall, kills)
             termination = Termination(int(result["termination"]))
             self._publish(claim, spec, result)
-            if termination in _FAILURES:
-                raise ExposureFailedError(
-                    f"the exposure ended with '{termination.label}' "
-                    f"({self.controller.fault_description()}); its site is burned",
-                    termination,
-                )
+            self._require_orderly(termination)
             guard.finished(claim, result)
         except BaseException as exc:
             self._burn(guard, claim, exc)

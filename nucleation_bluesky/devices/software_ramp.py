@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from ophyd import Component, Device, Signal
-from ophyd.status import DeviceStatus, Status
+from ophyd.status import DeviceStatus
 
 from nucleation_bluesky.contract.enums import ControllerState, Termination
 from nucleation_bluesky.contract.ramp import RampSpec
@@ -28,22 +28,13 @@ from nucleation_bluesky.devices.tip_bias import Measurement, TipBias
 from nucleation_bluesky.ledger import Claim
 from nucleation_bluesky.segments import SegmentWriter
 
-_FAILURES = frozenset(
-    {
-        Termination.NONE,
-        Termination.KILLED,
-        Termination.HEARTBEAT_LOST,
-        Termination.BACKEND_FAULT,
-        Termination.STALE,
-    }
-)
 DEFAULT_STEPS = 4096
 
 
 class SoftwareBegin(Device):
     """Triggering it claims the site and energises under the plan's control."""
 
-    def trigger(self) -> Status:
+    def trigger(self) -> DeviceStatus:
         """Claim, ARM, SOFT:GO."""
         return _ramp_of(self).submit_begin()
 
@@ -55,7 +46,7 @@ class SoftwareBegin(Device):
 class SoftwareEnd(Signal):
     """Setting it to a Termination ends the ramp: safe state, result, record."""
 
-    def set(self, value: int, **_kwargs: Any) -> Status:
+    def set(self, value: int, **_kwargs: Any) -> Any:
         """End the ramp.
 
         Raises
@@ -184,7 +175,7 @@ class SoftwareRamp(ExposureDevice):
 
     # -- the exposure, driven by the plan --------------------------------------------------------
 
-    def submit_begin(self) -> Status:
+    def submit_begin(self) -> DeviceStatus:
         """Claim, arm and energise from the device's thread.
 
         Raises
@@ -207,26 +198,29 @@ class SoftwareRamp(ExposureDevice):
         try:
             self.controller.arm(claim.token)
             guard.energised(claim)
-            if self.controller.kills != kills:
-                raise ExposureFailedError("stopped before it began; its site is burned")
-            self.soft_go.command(claim.token)
-            state = self.controller.state.get()
-            if state != ControllerState.ENERGISED:
-                raise ExposureFailedError(
-                    f"the controller did not energise ({self.controller.fault_description()}); "
-                    "its site is burned"
-                )
-            self.bias.measure()
+            self._energise(claim, kills)
         except BaseException as exc:
             self._fail(exc)
             raise
+
+    def _energise(self, claim: Claim, kills: int) -> None:
+        if self.controller.kills != kills:
+            raise ExposureFailedError("stopped before it began; its site is burned")
+        self.soft_go.command(claim.token)
+        state = self.controller.state.get()
+        if state != ControllerState.ENERGISED:
+            raise ExposureFailedError(
+                f"the controller did not energise ({self.controller.fault_description()}); "
+                "its site is burned"
+            )
+        self.bias.measure()
 
     def record(self, measurement: Measurement) -> None:
         """Take up a measurement of a step."""
         if self._active:
             self._record.append(measurement)
 
-    def submit_end(self, termination: Termination) -> Status:
+    def submit_end(self, termination: Termination) -> DeviceStatus:
         """End the ramp from the device's thread.
 
         Raises
@@ -249,12 +243,7 @@ class SoftwareRamp(ExposureDevice):
             self._seq = int(result["seq"])
             found = Termination(int(result["termination"]))
             self._publish(claim, replace(spec, n_post=0), self._complete(result))
-            if found in _FAILURES:
-                raise ExposureFailedError(
-                    f"the ramp ended with '{found.label}' "
-                    f"({self.controller.fault_description()}); its site is burned",
-                    found,
-                )
+            self._require_orderly(found)
             guard.finished(claim, result)
         except BaseException as exc:
             self._fail(exc)

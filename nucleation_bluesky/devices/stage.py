@@ -9,7 +9,7 @@ from ophyd import Component, Signal
 from ophyd.status import DeviceStatus
 
 from nucleation_bluesky.devices._base import InstrumentDevice
-from nucleation_bluesky.devices._signals import TIMEOUT, contract_signal, read_together
+from nucleation_bluesky.devices._signals import TIMEOUT, contract_signal, read_together, soft
 from nucleation_bluesky.devices._worker import Worker
 from nucleation_bluesky.devices.errors import BadValueError, InstrumentError, PutRefusedError
 from nucleation_bluesky.ledger import Position
@@ -78,7 +78,7 @@ class StageAxis(InstrumentDevice):
         """Remember a readback just taken."""
         self._seen = (raw, time.monotonic(), time.time())
 
-    def check_value(self, value: float) -> None:
+    def check_value(self, value: float, **_kwargs: Any) -> None:
         """Refuse a target that is not finite or off the stage.
 
         Raises
@@ -125,7 +125,7 @@ class StageAxis(InstrumentDevice):
                 )
             self._worker.pause(_POLL)
 
-    def read(self) -> dict[str, dict]:
+    def read(self) -> Any:
         """Position and last target in the user's frame, m."""
         if time.monotonic() - self._seen[1] > _FRESH:
             self.saw(self.readback.get())
@@ -135,8 +135,8 @@ class StageAxis(InstrumentDevice):
             f"{self.name}_setpoint": {"value": self._target, "timestamp": when},
         }
 
-    def describe(self) -> dict[str, dict]:
-        """Data keys of `read`."""
+    def describe(self) -> Any:
+        """Return the data keys of `read`."""
         key = {"dtype": "number", "dtype_numpy": "<f8", "shape": [], "units": "m"}
         return {
             self.name: {"source": f"PV:{self.readback.pvname}", **key},
@@ -200,20 +200,22 @@ class XYStage(InstrumentDevice):
     frame_y = Component(Signal, value=0.0, kind="config")
     frame_uncertainty = Component(Signal, value=0.0, kind="config")
 
+    @property
+    def origin(self) -> tuple[float, float]:
+        """Raw position of the frame's origin, m."""
+        return float(soft(self.frame_x)), float(soft(self.frame_y))
+
     def offset_of(self, axis: StageAxis) -> float:
         """Frame offset of an axis, m."""
-        return float(self.frame_x.get() if axis is self.x else self.frame_y.get())
+        return self.origin[0 if axis is self.x else 1]
 
     def measured_position(self) -> Position:
         """Measured position in the frame: what a guard claims (one round trip)."""
         raw_x, raw_y = read_together([self.x.readback, self.y.readback])
         self.x.saw(raw_x)
         self.y.saw(raw_y)
-        return Position(
-            raw_x - float(self.frame_x.get()),
-            raw_y - float(self.frame_y.get()),
-            float(self.frame_uncertainty.get()),
-        )
+        x0, y0 = self.origin
+        return Position(raw_x - x0, raw_y - y0, float(soft(self.frame_uncertainty)))
 
     def stop(self, *, success: bool = False) -> None:
         """Stop both axes."""

@@ -55,7 +55,7 @@ class TipBias(InstrumentDevice):
         self._worker = Worker(f"{name}-worker")
         super().__init__(prefix, name=name, **kwargs)
 
-    def check_value(self, value: float) -> None:
+    def check_value(self, value: float, **_kwargs: Any) -> None:
         """Refuse a bias that is not finite or out of range (BadValueError)."""
         low, high = self.controller.capabilities.bias_range
         if not (math.isfinite(value) and low <= value <= high):
@@ -109,8 +109,8 @@ class TipBias(InstrumentDevice):
                 f"({self.controller.fault_description()}); it moves only in a software ramp"
             )
 
-    def read(self) -> dict[str, dict]:
-        """Reading of the last step, or of the readback where no ramp has run (SI)."""
+    def read(self) -> Any:
+        """Return the last step, or of the readback where no ramp has run (SI)."""
         now = time.time()
         if self.last is None:
             values = {"": self.readback.get(), "_current": math.nan, "_height": math.nan}
@@ -119,16 +119,16 @@ class TipBias(InstrumentDevice):
             values = {"": last.bias, "_current": last.current, "_height": last.height}
         return {f"{self.name}{k}": {"value": v, "timestamp": now} for k, v in values.items()}
 
-    def describe(self) -> dict[str, dict]:
-        """Data keys of `read`."""
+    def describe(self) -> Any:
+        """Return the data keys of `read`."""
         units = {"": "V", "_current": "A", "_height": "m"}
-        source = f"PV:{self.measurement.pvname}"
-        return {
-            f"{self.name}{k}": {
-                "source": source, "dtype": "number", "dtype_numpy": "<f8", "shape": [], "units": u,
-            }
-            for k, u in units.items()
-        }  # fmt: skip
+        key: dict[str, Any] = {
+            "source": f"PV:{self.measurement.pvname}",
+            "dtype": "number",
+            "shape": [],
+        }
+        key |= {"dtype_numpy": "<f8"}
+        return {f"{self.name}{k}": key | {"units": u} for k, u in units.items()}
 
     def stop(self, *, success: bool = False) -> None:
         """Kill: the safe state, at once. At the orderly end of a run there is nothing to stop."""
