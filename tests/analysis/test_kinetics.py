@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from nucleation_bluesky.analysis import hazard, kinetics
-from scipy import integrate
+from scipy import integrate, ndimage
 
 E_EQ = -3.04
 TRUE_A, TRUE_B, TRUE_SPREAD = 6e3, 3.2, 0.30
@@ -152,8 +152,6 @@ def test_joint_model_uses_sites_near_the_boundary():
 
 
 def test_correlated_sites_widen_the_interval():
-    from scipy import ndimage
-
     rng = np.random.default_rng(7)
     n = 50
     field = ndimage.gaussian_filter(rng.normal(size=(n, n)), 3, mode="wrap").ravel()
