@@ -62,7 +62,13 @@ def growth_charge(
             more = amplitude * (d + latency / dt) ** (power + 1.0) / (power + 1.0) - law
             total += sign * more * dt
         if end > trip + 1:
-            total += float(np.nansum(after[trip - last + 1 :])) * dt
+            held = ramps.bias is not None and np.isclose(
+                ramps.bias[trip + 1], ramps.bias[trip], rtol=0.02
+            )
+            post = after[trip - last + 1 :]
+            # away from the ramp its leakage and C dV/dt are gone: nothing is known to subtract
+            post = post if held else ramps.current[trip + 1 : end].astype(float)
+            total += float(np.nansum(post)) * dt
         out[site] = total
     return out
 

@@ -40,14 +40,15 @@ def ended_by(ramps: RampSet, stop_bias: np.ndarray, step: np.ndarray) -> np.ndar
     return out
 
 
-def _surely_seen(evidence: np.ndarray, threshold: float, error_rate: float) -> bool:
+def _surely_seen(evidence: np.ndarray, thresholds: np.ndarray, error_rate: float) -> bool:
     """Whether growth like that of the other sites would hardly ever stay below the threshold."""
-    log = np.log(np.maximum(evidence[evidence > threshold], 1e-3))
+    ratio = evidence / thresholds
+    log = np.log(np.maximum(ratio[ratio > 1.0], 1e-3))
     if len(log) < 10:
         return False
     middle = float(np.median(log))
     spread = 1.4826 * float(np.median(np.abs(log - middle))) + 1e-3
-    return bool(norm.cdf((np.log(threshold) - middle) / spread) < error_rate)
+    return bool(norm.cdf(-middle / spread) < error_rate)
 
 
 def classify(
@@ -76,16 +77,17 @@ def classify(
     """
     threshold = inference.threshold
     out = np.full(ramps.n_sites, UNDETERMINED, dtype=np.int8)
-    if not np.isfinite(threshold):
-        return out
     known = inference.fitted
+    if not known.any():
+        return out
     grown = known & (inference.robust_evidence > threshold)
     for c in np.flatnonzero(inference.present):
         # a step in one channel alone, where growth shows in both at every other site
         own = inference.channel_evidence[:, c]
-        if inference.present.all() and _surely_seen(own[grown], threshold, 0.1 * miss_rate):
+        if inference.present.all() and _surely_seen(own[grown], threshold[grown], 0.1 * miss_rate):
             grown &= own > 0.25 * threshold
-    sure = _surely_seen(inference.robust_evidence[grown & (cause == 1)], threshold, miss_rate)
+    model = grown & (cause == 1)
+    sure = _surely_seen(inference.robust_evidence[model], threshold[model], miss_rate)
     both = bool(inference.present.all())
     out[grown] = NUCLEATED
     quiet = known & ~grown

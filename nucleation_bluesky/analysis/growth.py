@@ -11,8 +11,10 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import hyp1f1
 
-HEIGHT_POWERS = (0.5, 0.75, 1.0, 1.5)
-CURRENT_POWERS = (0.5, 1.0, 2.0, 3.0)
+# equal positions belong together: a ~ t**p gives a**2 da/dt ~ t**(3 p - 1)
+HEIGHT_POWERS = (0.5, 0.7, 0.85, 1.0, 1.5)
+CURRENT_POWERS = (0.5, 1.1, 1.55, 2.0, 3.0)
+HEMISPHERE_LAWS = 4  # the first of them lie between interfacial and spreading resistance
 _TABLE_END = 60.0
 
 

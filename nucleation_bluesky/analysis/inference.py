@@ -28,8 +28,8 @@ from nucleation_bluesky.analysis.windows import Anchors, find_anchors, window
 
 WINDOW = 96  # bins; growth may fill half of them
 _LENGTHS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4)
-_LEARN = 300  # sites the shared quantities are learnt from
-_POLES = np.concatenate([[0.0], np.geomspace(0.05, 12.0, 23)])
+_LEARN = 160  # sites the shared quantities are learnt from
+_POLES = np.concatenate([[0.0], np.geomspace(0.06, 12.0, 17)])
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Inference:
     fitted: np.ndarray
     background: np.ndarray
     slope: np.ndarray
-    threshold: float
+    threshold: np.ndarray
     pole: np.ndarray
 
 
@@ -91,7 +91,7 @@ def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarra
         fitted=np.zeros(n, dtype=bool),
         background=two(),
         slope=two(),
-        threshold=float("nan"),
+        threshold=one(),
         pole=np.full(2, np.nan),
     )
 
@@ -190,22 +190,17 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
     longest = int(lengths.max(initial=0))
     binning = 1
     poles: list[float | None] = list(known)
-    thresholds = []
     while todo.any() and (binning == 1 or longest >= 32 * binning):
         index = np.flatnonzero(todo)
         fits, threshold, shared = _run_level(
             ramps, result, index, binning, suspects, poles, error_rate
         )
-        thresholds.append(threshold)
         _store(result, index, fits, binning, threshold)
-        done = (result.robust_evidence > threshold) & (
-            result.distance <= 0.34 * WINDOW * binning
-        )
-        todo &= ~done
+        done = result.robust_evidence > result.threshold
+        todo &= ~(done & (result.distance <= WINDOW * binning / 4))
         if shared is not None and binning == 1:
             result.pole = _spread_poles(shared, result.present)
         binning *= 4
-    result.threshold = float(np.max(thresholds)) if thresholds else float("nan")
     return result
 
 
@@ -317,6 +312,7 @@ def _run_level(
                 fits[field_.name][np.ix_(members, present)] = value
             else:
                 fits[field_.name][members] = value
+        fits["spread"][members] *= _discrepancy(fit, size, threshold)
         robust, other = _robust(channels, present, suspects[index[members]], fit, shared)
         fits["robust"][members] = robust
         fits["other"][members] = other
@@ -332,6 +328,16 @@ def _run_level(
         fits["amplitude"][:, c] *= scales[c]
         fits["rise"][:, c] *= scales[c]
     return fits, threshold, shared
+
+
+def _discrepancy(fit: Fit, size: int, threshold: float) -> float:
+    """Factor on uncertainties for growth that no law of the family follows within the noise."""
+    clear = (fit.evidence > threshold) & (fit.best < 0.4 * size)
+    if clear.sum() < 10 or size < 16:
+        return 1.0
+    excess = np.nansum(fit.misfit[clear] - 1.0, axis=1) * (size - 4)
+    per_sample = excess / (fit.misfit.shape[1] * np.ceil(fit.best[clear]))
+    return float(np.sqrt(1.0 + max(float(np.median(per_sample)), 0.0)))
 
 
 def _floor(values: np.ndarray, binning: int) -> float:
@@ -379,7 +385,8 @@ def _null_threshold(
     evidence = fit_onsets(made, shared, ratio=1.1).evidence
     # exponential tail (chi-squared) beyond the 90 % quantile, its decay measured
     edge = float(np.quantile(evidence, 0.9))
-    decay = max(float(np.mean(np.minimum(evidence[evidence > edge] - edge, 10.0))), 1.0)
+    excess = evidence[evidence > edge] - edge
+    decay = max(float(np.median(excess)) / np.log(2.0), 1.0) if len(excess) else 1.0
     return edge + decay * float(np.log(0.1 / error_rate))
 
 
@@ -435,10 +442,7 @@ def _store(
     threshold: float,
 ) -> None:
     """Keep a level's result where it is the first, or clearer than what is there."""
-    better = np.isfinite(fits["distance"]) & (
-        ~result.fitted[index]
-        | (fits["robust"] > np.maximum(result.robust_evidence[index], threshold))
-    )
+    better = np.isfinite(fits["distance"]) & (~result.fitted[index] | (fits["robust"] > threshold))
     where = index[better]
     result.fitted[where] = True
     result.distance[where] = fits["distance"][better] * binning
@@ -447,6 +451,7 @@ def _store(
     result.robust_evidence[where] = fits["robust"][better]
     result.other_evidence[where] = fits["other"][better]
     result.binning[where] = binning
+    result.threshold[where] = threshold
     for name in ("channel_evidence", "power", "rise", "misfit", "background", "slope"):
         getattr(result, name)[where] = fits[name][better]
     # amplitudes belong to time in samples

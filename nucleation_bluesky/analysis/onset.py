@@ -16,6 +16,7 @@ from nucleation_bluesky.analysis.background import Noise
 from nucleation_bluesky.analysis.growth import (
     CURRENT_POWERS,
     HEIGHT_POWERS,
+    HEMISPHERE_LAWS,
     onset_grid,
     templates,
 )
@@ -296,19 +297,29 @@ def _log_posterior(
     return posterior, gains
 
 
-def start_shared(channels: Sequence[Channel], poles: Sequence[float]) -> Shared:
-    """Nothing learnt yet: all pairs of growth laws, interfacial growth preferred."""
+def start_shared(
+    channels: Sequence[Channel], poles: Sequence[float], hemisphere: bool = True
+) -> Shared:
+    """Nothing learnt yet: growth laws of a hemisphere, or all combinations of powers."""
     shape = tuple(len(ch.powers) for ch in channels)
-    return Shared(tuple(poles), np.full(shape, -np.log(np.prod(shape))))
+    log_weights = np.full(shape, -np.inf if hemisphere else 0.0)
+    if hemisphere:
+        for k in range(HEMISPHERE_LAWS):
+            log_weights[(k,) * len(shape)] = 0.0
+    log_weights -= np.log(np.exp(log_weights).sum())
+    return Shared(tuple(poles), log_weights)
 
 
 def learn_shared(
     channels: Sequence[Channel],
     known_poles: Sequence[float | None],
     pole_grid: np.ndarray,
-    rounds: int = 3,
 ) -> Shared:
     """Estimate what the sites share, from sites with clear growth.
+
+    The laws of a growing hemisphere are used unless free powers explain the data better by more
+    than two units of log likelihood per site; a free power and a time constant are nearly
+    interchangeable, so freedom is taken only where the data ask for it.
 
     Parameters
     ----------
@@ -318,40 +329,62 @@ def learn_shared(
         Time constants in binned samples where the instrument states them.
     pole_grid : ndarray
         Trial time constants, binned samples.
-    rounds : int
-        Passes over time constants, growth laws and rates.
     """
-    shared = start_shared(channels, [p or 0.0 for p in known_poles])
-    if not len(channels[0].data):
-        return shared
+    n = len(channels[0].data)
+    start = [p or 0.0 for p in known_poles]
+    if not n:
+        return start_shared(channels, start)
+    strict, strict_score = _learn(
+        channels, known_poles, pole_grid, start_shared(channels, start, hemisphere=True)
+    )
+    free, free_score = _learn(
+        channels, known_poles, pole_grid[pole_grid <= 2.0], start_shared(channels, start, False)
+    )
+    return free if free_score - strict_score > 2.0 * n else strict
+
+
+def _learn(
+    channels: Sequence[Channel],
+    known_poles: Sequence[float | None],
+    pole_grid: np.ndarray,
+    shared: Shared,
+    rounds: int = 3,
+) -> tuple[Shared, float]:
+    """Alternate between time constants and the distribution of growth laws and rates."""
     w = channels[0].data.shape[1]
     grid = _grid(w, 1.05)
-    trial: list[np.ndarray] = []
-    tables: list[list[_Profile]] = []
-    for channel, known in zip(channels, known_poles, strict=True):
-        poles = np.array([known]) if known is not None else pole_grid
-        trial.append(poles)
-        tables.append([_profile(channel, templates(grid, w, channel.powers, p)) for p in poles])
-    choice = [int(np.argmin(np.abs(t - 0.2))) if len(t) > 1 else 0 for t in trial]
-    sd = 0.0
-    for _ in range(rounds):
-        for c, table in enumerate(tables):
+    poles = [0.2 if p is None else p for p in known_poles]
+
+    def profile(c: int, pole: float) -> _Profile:
+        return _profile(channels[c], templates(grid, w, channels[c].powers, pole))
+
+    current = [profile(c, p) for c, p in enumerate(poles)]
+    score, deviation = -np.inf, np.zeros(len(poles))
+    for step in range(rounds + 1):
+        for c, known in enumerate(known_poles):
+            if known is not None:
+                continue
+            fine = step == rounds
+            trials = pole_grid if not fine else poles[c] * np.geomspace(0.85, 1.18, 7)
+            trials = trials if not fine or poles[c] > 0 else np.array([0.0, 0.02, 0.04])
+            made = [profile(c, p) for p in trials]
             scores = np.array(
-                [
-                    _marginal(
-                        [t if i == c else tables[i][choice[i]] for i in range(len(tables))],
-                        channels,
-                        grid,
-                        shared,
-                    )[0]
-                    for t in table
-                ]
-            )
-            choice[c] = int(np.argmax(scores))
-        profiles = [table[k] for table, k in zip(tables, choice, strict=True)]
-        shared = _update(profiles, channels, grid, shared)
-    poles = tuple(float(t[k]) for t, k in zip(trial, choice, strict=True))
-    return replace(shared, poles=poles, pole_sd=sd)
+                [_marginal([*current[:c], m, *current[c + 1 :]], channels, grid, shared)[0]
+                 for m in made]
+            )  # fmt: skip
+            best = int(np.argmax(scores))
+            score = float(scores[best])
+            if fine:
+                weight = np.exp(scores - scores.max())
+                middle = float(weight @ trials / weight.sum())
+                spread = float(weight @ (trials - middle) ** 2 / weight.sum())
+                deviation[c] = np.sqrt(spread) + 0.25 * float(np.diff(trials).mean())
+            poles[c], current[c] = float(trials[best]), made[best]
+        shared = _update(current, channels, grid, shared)
+        score = _marginal(current, channels, grid, shared)[0]
+    # an onset moves by at most the change of the pole that dominates its evidence
+    sd = 0.5 * float(np.max(deviation, initial=0.0))
+    return replace(shared, poles=tuple(poles), pole_sd=sd), score
 
 
 def _marginal(
@@ -379,10 +412,12 @@ def _update(
     """One step of expectation maximisation for growth laws and rates."""
     _, share, best, pairs = _marginal(profiles, channels, grid, shared)
     n = len(share)
-    counts = np.full(shared.log_weights.shape, 0.5 / shared.log_weights.size)
+    allowed = np.isfinite(shared.log_weights)
+    counts = np.where(allowed, 0.5 / allowed.sum(), 0.0)
     for k, pair in enumerate(pairs):
         counts[pair] += share[:, k].sum()
-    log_weights = np.log(counts / counts.sum())
+    log_weights = np.full(counts.shape, -np.inf)
+    log_weights[allowed] = np.log(counts[allowed] / counts.sum())
     top = np.argmax(share, axis=1)
     rows = np.arange(n)
     where = best[rows, top]
@@ -394,7 +429,8 @@ def _update(
         power = np.asarray(channel.powers)[power_index]
         rises.append(np.log(np.maximum(amplitude, 1e-30)) + power * np.log(reference))
     resolved = grid[where] >= 1.0  # growth inside one interval does not tell its rate
-    if resolved.sum() < 10:
+    if resolved.sum() < 10 or np.mean(resolved) < 0.8:
+        # the resolved ones would be the slow ones only
         return replace(shared, log_weights=log_weights, reference=reference)
     table = np.stack(rises)[:, resolved]
     centre = np.median(table, axis=1)

@@ -222,6 +222,7 @@ def analyse_sites(ramps: RampSet, parameters: SiteParameters | None = None) -> x
     put("in_fast_segment", fast, "1", "whether the onset fell into the fast approach")
     put("evidence", inference.evidence, "1", "gain of log likelihood by growth")
     put("robust_evidence", inference.robust_evidence, "1", "the same without a possible spike")
+    put("evidence_threshold", inference.threshold, "1", "what growth has to exceed")
     for c, name in enumerate(("current", "height")):
         unit = ("A", "m")[c]
         put(f"{name}_evidence", inference.channel_evidence[:, c], "1", f"{name}'s share of it")
@@ -243,7 +244,6 @@ def _provenance(
         "software": "nucleation_bluesky",
         "software_version": release,
         "mode": ramps.mode,
-        "evidence_threshold": float(inference.threshold),
         **asdict(parameters),
     }
     for c, name in enumerate(("current", "height")):
