@@ -194,7 +194,11 @@ class StopBiasPredictor:
                 residual = candidates[int(np.argmin(self._loss))] - magnitude
                 self._residuals[self.beside_empty(x, y)].append(float(residual))
             error = np.abs(candidates - magnitude)
-            scale = 1.4826 * float(np.median(np.abs(self._values - np.median(self._values)))) or 1.0
+            scale = (
+                1.4826
+                * float(np.median(np.abs(np.asarray(self._values) - np.median(self._values))))
+                or 1.0
+            )
             # Huber's loss: one odd site must not choose the length scale
             self._loss += np.where(error < scale, 0.5 * (error / scale) ** 2, error / scale - 0.5)
         self._nucleated.append((x, y))

@@ -1,13 +1,19 @@
 """The parts of an instrument that a plan uses, checked before anything moves."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nucleation_bluesky.plans.protocols import ImagerDevice, RampDevice, SiteGuard, StageDevice
+from nucleation_bluesky.plans.protocols import (
+    ImagerDevice,
+    RampDevice,
+    SiteGuard,
+    SoftwareRampDevice,
+    StageDevice,
+)
 from nucleation_bluesky.plans.sites import Sites
 
 
@@ -20,6 +26,7 @@ class Parts:
     stage: StageDevice
     imager: ImagerDevice | None
     guard: SiteGuard | None
+    stepper: SoftwareRampDevice | None
     context: Mapping[str, Any]
 
     @property
@@ -27,8 +34,13 @@ class Parts:
         """Least distance between exposures, m."""
         return self.guard.min_distance if self.guard is not None else 0.0
 
+    @property
+    def travel(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """((x low, x high), (y low, y high)) in the sample frame, m."""
+        return (self.stage.x.limits, self.stage.y.limits)
+
     def need_imager(self, why: str) -> ImagerDevice:
-        """The imager.
+        """Return the imager.
 
         Raises
         ------
@@ -38,6 +50,18 @@ class Parts:
         if self.imager is None:
             raise ValueError(f"{why} needs a topography imager, and '{self.name}' has none")
         return self.imager
+
+    def need_stepper(self) -> SoftwareRampDevice:
+        """Return the device for software ramps.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if self.stepper is None:
+            raise ValueError(f"'{self.name}' cannot be stepped by a plan; use software=False")
+        return self.stepper
 
     def fresh(self, sites: Sites) -> np.ndarray:
         """Which sites may still be exposed, shape (n,)."""
@@ -51,7 +75,7 @@ class Parts:
                 epoch=guard.epoch,
                 min_distance=guard.min_distance,
                 exposures_per_site=guard.exposures_per_site,
-                position_uncertainty=self.stage.position_uncertainty,
+                position_uncertainty=float(self.stage.frame_uncertainty.get()),
             )
         )
 
@@ -66,7 +90,7 @@ class Parts:
         revisits = self.guard.exposures_per_site if self.guard is not None else 1
         sites.validate(
             minimum_distance=self.min_distance if revisits == 1 else 0.0,
-            limits=self.stage.travel,
+            limits=self.travel,
         )
         fresh = self.fresh(sites)
         if fresh.all():
@@ -91,23 +115,27 @@ def parts_of(instrument: Any) -> Parts:
     TypeError
         If the object is no instrument that these plans can use.
     """
-    ramp, stage = getattr(instrument, "ramp", None), getattr(instrument, "stage", None)
+    ramp, stage = getattr(instrument, "ramp", None), getattr(instrument, "stage_xy", None)
     if not isinstance(ramp, RampDevice) or not isinstance(stage, StageDevice):
         raise TypeError(
             f"{instrument!r} is not an instrument with a ramp controller ('ramp') and a stage "
-            "('stage'); pass the AFM device of the session"
+            "('stage_xy'); pass the AFM device of the session"
         )
     imager = getattr(instrument, "imager", None)
     if imager is not None and not isinstance(imager, ImagerDevice):
         raise TypeError(f"the imager of {instrument!r} cannot take topographies for a plan")
-    context = getattr(instrument, "start_metadata", None)
+    stepper = getattr(instrument, "software_ramp", None)
+    if stepper is not None and not isinstance(stepper, SoftwareRampDevice):
+        raise TypeError(f"the software ramp of {instrument!r} cannot be stepped by a plan")
+    describe: Callable[[], Mapping[str, Any]] = getattr(instrument, "start_metadata", dict)
     return Parts(
         name=str(getattr(instrument, "name", "instrument")),
         ramp=ramp,
         stage=stage,
         imager=imager,
         guard=getattr(ramp, "guard", None),
-        context=dict(context()) if callable(context) else {},
+        stepper=stepper,
+        context=dict(describe()),
     )
 
 

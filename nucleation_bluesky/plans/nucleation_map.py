@@ -11,9 +11,9 @@ from bluesky.utils import MsgGenerator, plan
 from nucleation_bluesky.contract.documents import TOPOGRAPHY_STREAMS
 from nucleation_bluesky.plans import sites as site_lists
 from nucleation_bluesky.plans.adaptive import AdaptiveRamp, AdaptiveSettings
+from nucleation_bluesky.plans.decorator import checked_plan
 from nucleation_bluesky.plans.instrument import ImageParameters, Parts, parts_of
 from nucleation_bluesky.plans.parameters import RampParameters
-from nucleation_bluesky.plans.protocols import SoftwareRampDevice
 from nucleation_bluesky.plans.registration import DriftTracker, Reference, RegistrationLimits
 from nucleation_bluesky.plans.sites import Sites
 from nucleation_bluesky.plans.software_ramp import StepSettings
@@ -57,7 +57,7 @@ def choose_sites(
         make = site_lists.grid if lattice == "square" else site_lists.hexagonal
         chosen = make(rows, cols, pitch, origin=(0.0, 0.0), angle=angle)
         if origin is None:
-            (low_x, high_x), (low_y, high_y) = parts.stage.travel
+            (low_x, high_x), (low_y, high_y) = parts.travel
             (first_y, last_y), (first_x, last_x) = chosen.extents
             origin = (
                 (low_x + high_x - first_x - last_x) / 2,
@@ -77,7 +77,7 @@ def choose_sites(
     return chosen.ordered(order, seed)
 
 
-@plan
+@checked_plan
 def nucleation_map(
     instrument: Readable,
     *,
@@ -135,7 +135,7 @@ def nucleation_map(
     Parameters
     ----------
     instrument : device
-        With ``ramp``, ``stage`` and, for images, ``imager``.
+        With ``ramp``, ``stage_xy`` and, for images, ``imager``.
     rows, cols, pitch, origin, angle, lattice
         Grid ("square" or "hexagonal"): pitch and origin in m, angle in rad. Without an origin the
         grid is centred in the stage's travel.
@@ -227,11 +227,11 @@ def nucleation_map(
         parts=parts,
         sites=parts.checked_sites(chosen, skip_used=skip_used),
         limits=ramp.limits(),
-        spec_of=lambda _: ramp.spec(),
+        specs=[ramp.spec()],
     )
     if software:
         visit.software = StepSettings(min_step=min_step, max_step=max_step, dwell=dwell)
-    check_ramp(parts, [ramp], software=software)
+    visit.configure()
     if adaptive:
         visit.adaptive = make_adaptive(
             visit, ramp, fast_rate=fast_rate, risk=risk, first_sites=first_sites
@@ -248,13 +248,13 @@ def nucleation_map(
             RegistrationLimits(min_quality, max_shift),
             reference,
         )
-    keys = {**visit.record.roles, **parts.ramp.roles}
+    keys = dict(visit.exposer.roles)
     roles = {**keys, **image_roles(parts, image is not None or visit.tracker is not None)}
     arguments["reference"] = reference is not None
     metadata = {
         "plan_name": "nucleation_map",
         "plan_args": {"instrument": parts.name, **plain(arguments)},
-        "detectors": [parts.ramp.name],
+        "detectors": [visit.exposer.name],
         "motors": [parts.stage.y.name, parts.stage.x.name],
         **stock_metadata(visit.sites, x_key=keys["x"], y_key=keys["y"]),
         **nucleation_metadata(
@@ -274,10 +274,11 @@ def nucleation_map(
     return map_run(visit, image, metadata)
 
 
+@plan
 def map_run(
     visit: Visit, image: ImageParameters | None, md: dict[str, Any]
 ) -> MsgGenerator[MapResult]:
-    """The messages of a map whose arguments have been checked."""
+    """Give the messages of a map whose arguments have been checked."""
     result = MapResult(n_sites=len(visit.sites))
     parts = visit.parts
 
@@ -301,11 +302,20 @@ def map_run(
             stream=stream,
         )
 
-    imaging = image is not None or visit.tracker is not None
-    return (yield from whole_run(parts, body, md=md, result=result, imaging=imaging))
+    visit.configure()  # again: another plan may have been made meanwhile
+    return (
+        yield from whole_run(
+            parts,
+            body,
+            md=md,
+            result=result,
+            imaging=image is not None or visit.tracker is not None,
+            exposer=visit.exposer,
+        )
+    )
 
 
-@plan
+@checked_plan
 def resume_map(
     instrument: Readable,
     *,
@@ -362,20 +372,6 @@ def resume_map(
     )
 
 
-def check_ramp(parts: Parts, ramps: Sequence[RampParameters], *, software: bool) -> None:
-    """Refuse ramps that the controller cannot run.
-
-    Raises
-    ------
-    ValueError, TypeError
-        With what to change.
-    """
-    for ramp in ramps:
-        parts.ramp.check(ramp.spec(), ramp.limits())
-    if software and not isinstance(parts.ramp, SoftwareRampDevice):
-        raise TypeError(f"'{parts.ramp.name}' cannot be stepped by a plan; use software=False")
-
-
 def make_adaptive(
     visit: Visit, ramp: RampParameters, *, fast_rate: float, risk: float, first_sites: int
 ) -> AdaptiveRamp:
@@ -410,9 +406,7 @@ def make_adaptive(
         settings=settings,
     )
     middle = (ramp.start + ramp.stop) / 2
-    visit.parts.ramp.check(
-        ramp.spec((middle, ramp.stop), (settings.fast_rate, ramp.rate)), visit.limits
-    )
+    visit.parts.ramp.check_spec(ramp.spec((middle, ramp.stop), (settings.fast_rate, ramp.rate)))
     return adaptive
 
 

@@ -72,7 +72,7 @@ class RampParameters:
             vertices=vertices or (self.stop,),
             rates=rates or (self.rate,),
             sample_rate=self.sample_rate,
-            after_trip=AfterTrip.from_label(self.after_trip),
+            after_trip=AfterTrip(AfterTrip.from_label(self.after_trip)),
             after_time=self.after_time,
             n_post=self.n_post,
         )

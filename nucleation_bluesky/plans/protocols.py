@@ -4,39 +4,48 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from bluesky.protocols import Movable, Preparable, Readable, Status
+from bluesky.protocols import Movable, Readable, Triggerable
 
-from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
 
-Limits = tuple[tuple[float, float], tuple[float, float]]
+
+class SoftSignal(Protocol):
+    """A value that costs no traffic."""
+
+    def put(self, value: Any) -> None:
+        """Set it at once."""
+        ...
+
+    def get(self) -> Any:
+        """Present value."""
+        ...
 
 
 @runtime_checkable
-class RampDevice(Readable, Preparable, Protocol):
-    """Runs one exposure per trigger; its guard claims the site."""
+class ExposureDevice(Readable, Protocol):
+    """Exposes the site under the tip; its guard claims it."""
+
+    guard: Any
+    site: SoftSignal
+    row: SoftSignal
+    col: SoftSignal
+    fast_segment_end: SoftSignal
 
     @property
     def roles(self) -> Mapping[str, str]:
         """Data key of each role in `contract.documents.PRIMARY_ROLES` that it reads."""
         ...
 
-    def check(self, spec: RampSpec, compliance: Compliance) -> None:
-        """Refuse, without touching the controller, what it cannot do.
+    def configure_exposure(
+        self, spec: RampSpec, compliance: Compliance | None = None, *, max_samples: int | None
+    ) -> None:
+        """Say what the exposures of the next stage are; puts nothing.
 
         Raises
         ------
         ValueError
-            With what to change.
+            If the controller cannot do it.
         """
-        ...
-
-    def prepare(self, value: tuple[RampSpec, Compliance]) -> Status:
-        """Take over the ramp of the following exposures."""
-        ...
-
-    def trigger(self) -> Status:
-        """Claim the site and run the ramp."""
         ...
 
     def stop(self, *, success: bool = False) -> None:
@@ -45,23 +54,69 @@ class RampDevice(Readable, Preparable, Protocol):
 
 
 @runtime_checkable
-class SoftwareRampDevice(RampDevice, Protocol):
-    """A ramp device that also lets a plan step the bias."""
+class RampDevice(ExposureDevice, Triggerable, Protocol):
+    """Runs one ramp per trigger in the controller."""
 
-    def begin(self) -> Status:
-        """Claim the site and energise under the plan's control."""
+    waveform: Movable
+
+    def check_spec(self, spec: RampSpec) -> None:
+        """Refuse a ramp that the controller cannot run.
+
+        Raises
+        ------
+        ValueError
+            Saying which limit it exceeds.
+        """
         ...
 
-    def set(self, value: float) -> Status:
-        """Set the bias, V; done when a measurement of it has been taken."""
+
+class MeasurementLike(Protocol):
+    """One measurement of a software ramp, SI."""
+
+    @property
+    def count(self) -> int: ...  # noqa: D102
+    @property
+    def ticks(self) -> float: ...  # noqa: D102
+    @property
+    def bias(self) -> float: ...  # noqa: D102
+    @property
+    def current(self) -> float: ...  # noqa: D102
+    @property
+    def height(self) -> float: ...  # noqa: D102
+    @property
+    def saturated(self) -> bool: ...  # noqa: D102
+
+
+class SteppedBias(Movable, Protocol):
+    """Bias of a software ramp: a set is done when the step has been measured."""
+
+    @property
+    def last(self) -> MeasurementLike | None:
+        """The latest measurement."""
         ...
 
-    def measure(self) -> Mapping[str, float]:
-        """Latest measurement (`contract.pvs.MEASUREMENT_FIELDS`), fresh since the last set."""
+
+@runtime_checkable
+class SoftwareRampDevice(ExposureDevice, Protocol):
+    """Lets a plan step the bias: trigger ``begin``, set ``bias``, set ``end``, read."""
+
+    begin: Triggerable
+    bias: SteppedBias
+    end: Movable
+
+
+@runtime_checkable
+class Axis(Movable, Protocol):
+    """One axis of a stage, in the sample frame."""
+
+    @property
+    def name(self) -> str:
+        """Name."""
         ...
 
-    def end(self, termination: Termination) -> Status:
-        """Safe state with this termination; afterwards the device reads the exposure's result."""
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Travel in the sample frame, m."""
         ...
 
 
@@ -69,48 +124,39 @@ class SoftwareRampDevice(RampDevice, Protocol):
 class StageDevice(Protocol):
     """XY stage that is moved in the sample frame."""
 
-    x: Movable
-    y: Movable
+    x: Axis
+    y: Axis
+    frame_x: SoftSignal
+    frame_y: SoftSignal
+    frame_uncertainty: SoftSignal
+
+
+class ImageLike(Protocol):
+    """A topography: heights (rows, cols), m, and the edge of a pixel, m."""
 
     @property
-    def travel(self) -> Limits:
-        """((x low, x high), (y low, y high)) in the sample frame, m."""
-        ...
-
+    def heights(self) -> np.ndarray: ...  # noqa: D102
     @property
-    def frame_offset(self) -> tuple[float, float]:
-        """Stage position of the sample frame's origin, m."""
-        ...
-
-    @property
-    def position_uncertainty(self) -> float:
-        """Standard uncertainty of a position in the sample frame, m."""
-        ...
-
-    def set_frame(self, dx: float, dy: float, uncertainty: float) -> None:
-        """Place the sample frame: offset and standard uncertainty of a position, m."""
-        ...
+    def pixel_size(self) -> float: ...  # noqa: D102
 
 
 @runtime_checkable
-class ImagerDevice(Readable, Preparable, Protocol):
+class ImagerDevice(Readable, Triggerable, Protocol):
     """Takes topographies."""
+
+    stream: SoftSignal
 
     @property
     def roles(self) -> Mapping[str, str]:
         """Data key of each role in `contract.documents.TOPOGRAPHY_ROLES`."""
         ...
 
-    def prepare(self, value: Mapping[str, Any]) -> Status:
-        """Take over ``x``, ``y`` (sample frame, m), ``size`` (m) and ``pixels``."""
+    def configure_image(self, x: float, y: float, size: float, pixels: int) -> None:
+        """Say what the next image is: centre (sample frame) and edge length, m; puts nothing."""
         ...
 
-    def trigger(self) -> Status:
-        """Take the image."""
-        ...
-
-    def last_image(self) -> tuple[np.ndarray, float]:
-        """Return the image taken last and its pixel size: heights (rows, cols), m; m."""
+    def read_image(self) -> ImageLike:
+        """Read back the image taken last."""
         ...
 
 

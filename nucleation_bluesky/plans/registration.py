@@ -135,7 +135,7 @@ class DriftTracker:
             pixels = reference.heights.shape[0]
         self.x, self.y, self.size, self.pixels = x, y, size, pixels
         self.record = registration_record()
-        self.base_uncertainty = stage.position_uncertainty
+        self.base_uncertainty = float(stage.frame_uncertainty.get())
 
     @plan
     def update(self, site_count: int) -> MsgGenerator[None]:
@@ -147,10 +147,17 @@ class DriftTracker:
             If the correlation is too poor or the shift too large; the frame is left alone.
         """
         yield from take_topography(
-            self.imager, x=self.x, y=self.y, size=self.size, pixels=self.pixels, stream=None
+            self.imager,
+            x=self.x,
+            y=self.y,
+            size=self.size,
+            pixels=self.pixels,
+            stream=REGISTRATION_STREAM,
+            record=False,
         )
-        heights, pixel_size = self.imager.last_image()
-        offset = self.stage.frame_offset
+        image = self.imager.read_image()
+        heights, pixel_size = image.heights, image.pixel_size
+        offset = (float(self.stage.frame_x.get()), float(self.stage.frame_y.get()))
         if self.reference is None:
             self.reference = Reference(heights, pixel_size, self.x, self.y)
             dx = dy = uncertainty = 0.0
@@ -168,7 +175,9 @@ class DriftTracker:
         )
         if believed:
             offset = (offset[0] + dx, offset[1] + dy)
-            self.stage.set_frame(*offset, math.hypot(self.base_uncertainty, uncertainty))
+            self.stage.frame_x.put(offset[0])
+            self.stage.frame_y.put(offset[1])
+            self.stage.frame_uncertainty.put(math.hypot(self.base_uncertainty, uncertainty))
         self.record.update(
             site_count=site_count,
             dx=dx,

@@ -1,7 +1,7 @@
 """What a ramp returns to the plan that asked for it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -72,9 +72,20 @@ class RampResult:
         found: dict[str, Any] = {}
         for entry in fields(cls):
             key = roles.get(entry.name)
-            if key in reading:
+            if key is not None and key in reading:
                 value = reading[key]["value"]
-                found[entry.name] = value if entry.type is str else entry.type(value)  # type: ignore[operator]
+                found[entry.name] = _TYPES[entry.name](value)
         if "termination" not in found:
             raise ValueError("the ramp device reported no termination; check its roles")
         return cls(**found)
+
+
+def _whole(value: float) -> int:
+    return int(value) if math.isfinite(value) else -1
+
+
+_INTEGERS = ("n_samples", "n_post", "trip_index", "trip_segment")
+_TYPES: dict[str, Callable[[Any], Any]] = {
+    entry.name: _whole if entry.name in _INTEGERS else float for entry in fields(RampResult)
+}
+_TYPES |= {"termination": lambda value: Termination(int(value)), "exposure": str}

@@ -64,18 +64,13 @@ class SoftRecord:
 
 
 def site_record() -> SoftRecord:
-    """Record of the site: its name, lattice indices, and what the adaptive ramp decided."""
+    """Record of the site: where it was meant to be, and the stop bias expected there."""
     return SoftRecord(
         "site",
         {
-            "site": ("integer", ""),
-            "row": ("integer", ""),
-            "col": ("integer", ""),
             "target_x": ("number", "m"),
             "target_y": ("number", "m"),
-            "fast_segment_end": ("number", "V"),
             "predicted_bias": ("number", "V"),
-            "flagged": ("integer", ""),
         },
     )
 

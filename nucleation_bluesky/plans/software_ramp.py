@@ -6,20 +6,21 @@ one sample, and the overshoot is larger accordingly; events and analysis are the
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import numpy as np
-from bluesky.protocols import Readable, Status
+from bluesky.protocols import Movable, Readable
 from bluesky.utils import Msg, MsgGenerator, plan, short_uid
 
 from nucleation_bluesky.contract.documents import PRIMARY_STREAM
 from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec, Window
-from nucleation_bluesky.plans.protocols import SoftwareRampDevice
+from nucleation_bluesky.plans.decorator import checked_plan
+from nucleation_bluesky.plans.protocols import MeasurementLike, SoftwareRampDevice
 from nucleation_bluesky.plans.results import RampResult
 from nucleation_bluesky.plans.stubs import record
 
@@ -98,25 +99,22 @@ class StepDecision:
     _outside: int = 0
 
     def new_segment(self) -> None:
-        """The sweep rate or direction changes: blanking and background begin anew."""
+        """Begin blanking and background anew: the sweep rate or direction changes."""
         self._segment_start = None
         self._rows.clear()
         self._background = None
         self._outside = 0
         self.step = self.settings.min_step
 
-    def judge(self, sample: Mapping[str, float]) -> Termination:
+    def judge(self, sample: MeasurementLike) -> Termination:
         """Take a measurement; NONE to go on, else why to stop."""
-        current, height, ticks = sample["current"], sample["height"], sample["ticks"]
-        if sample["count"] == self._count:
-            return Termination.STALE
-        if not all(math.isfinite(v) for v in (current, height, ticks)):
-            return Termination.NONFINITE
-        if sample["saturated"]:
-            return Termination.SATURATED
+        current, height, ticks = sample.current, sample.height, sample.ticks
+        broken = self._broken(sample)
+        if broken is not Termination.NONE:
+            return broken
         elapsed = ticks - self._ticks
-        slope = (sample["bias"] - self._bias) / elapsed if elapsed > 0 else 0.0
-        self._count, self._ticks, self._bias = sample["count"], ticks, sample["bias"]
+        slope = (sample.bias - self._bias) / elapsed if elapsed > 0 else 0.0
+        self._count, self._ticks, self._bias = sample.count, ticks, sample.bias
         if math.isnan(self._base_height):
             self._base_height = height
         if self._segment_start is None:
@@ -131,6 +129,13 @@ class StepDecision:
         if self._outside >= self.limits.confirm_samples:
             return Termination.STOPPED_BY_PLAN
         return Termination.NONE
+
+    def _broken(self, sample: MeasurementLike) -> Termination:
+        if sample.count == self._count:
+            return Termination.STALE
+        if not all(math.isfinite(v) for v in (sample.current, sample.height, sample.ticks)):
+            return Termination.NONFINITE
+        return Termination.SATURATED if sample.saturated else Termination.NONE
 
     def _used(self, current: float, height: float, slope: float, age: float) -> float:
         by_height = nearness(height - self._base_height, self.limits.height)
@@ -164,26 +169,7 @@ class StepDecision:
         self.step = max(self.step, low)
 
 
-class _Command:
-    """A device's method as something a plan can set and wait for."""
-
-    parent = None
-
-    def __init__(self, name: str, method: Callable[..., Status]) -> None:
-        self.name = name
-        self._method = method
-
-    def set(self, value: Any) -> Status:
-        return self._method() if value is None else self._method(value)
-
-
-def _command(name: str, method: Callable[..., Status], value: Any = None) -> MsgGenerator[None]:
-    group = short_uid(name)
-    yield Msg("set", _Command(name, method), value, group=group)
-    yield from bps.wait(group, timeout=COMMAND_TIMEOUT)
-
-
-@plan
+@checked_plan
 def stepped_bias_ramp(
     ramp: SoftwareRampDevice,
     spec: RampSpec,
@@ -226,6 +212,7 @@ def stepped_bias_ramp(
     return _stepped(ramp, spec, compliance, settings or StepSettings(), also, stream)
 
 
+@plan
 def _stepped(
     ramp: SoftwareRampDevice,
     spec: RampSpec,
@@ -246,19 +233,25 @@ def _stepped(
 
 
 def _climb(ramp: SoftwareRampDevice, spec: RampSpec, decision: StepDecision) -> MsgGenerator[None]:
-    yield from _command("begin", ramp.begin)
+    group = short_uid("begin")
+    yield from bps.trigger(ramp.begin, group=group)
+    yield from bps.wait(group, timeout=COMMAND_TIMEOUT)
     verdict, bias = Termination.NONE, spec.start
-    yield from _command("bias", ramp.set, bias)
+    yield from _set(ramp.bias, bias)
     for vertex, rate in zip(spec.vertices, spec.rates, strict=True):
         decision.new_segment()
         sign = math.copysign(1.0, vertex - bias)
         while bias != vertex and verdict is Termination.NONE:
             step = min(decision.step, abs(vertex - bias))
-            pause = max(decision.settings.dwell, step / rate)
-            yield from bps.sleep(pause)
+            yield from bps.sleep(max(decision.settings.dwell, step / rate))
             bias = vertex if step == abs(vertex - bias) else bias + sign * step
-            yield from _command("bias", ramp.set, bias)
-            verdict = decision.judge(ramp.measure())
-    if verdict is Termination.NONE:
-        verdict = Termination.COMPLETED
-    yield from _command("end", ramp.end, verdict)
+            yield from _set(ramp.bias, bias)
+            measured = ramp.bias.last
+            verdict = Termination.STALE if measured is None else decision.judge(measured)
+    yield from _set(ramp.end, Termination.COMPLETED if verdict is Termination.NONE else verdict)
+
+
+def _set(part: Movable, value: Any) -> MsgGenerator[None]:
+    group = short_uid("step")
+    yield from bps.abs_set(part, value, group=group)
+    yield from bps.wait(group, timeout=COMMAND_TIMEOUT)

@@ -63,7 +63,7 @@ def nucleation_metadata(
     series: str = "",
     **more: Any,
 ) -> dict[str, Any]:
-    """The block under `contract.documents.START_KEY`.
+    """Make the block under `contract.documents.START_KEY`.
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ from bluesky.protocols import Readable
 from bluesky.utils import FailedStatus, MsgGenerator, plan, short_uid
 
 from nucleation_bluesky.contract.documents import PRIMARY_STREAM
-from nucleation_bluesky.contract.ramp import Compliance, RampSpec
-from nucleation_bluesky.plans.protocols import ImagerDevice, RampDevice, StageDevice
+from nucleation_bluesky.contract.ramp import RampSpec
+from nucleation_bluesky.plans.protocols import ExposureDevice, ImagerDevice, RampDevice, StageDevice
 from nucleation_bluesky.plans.results import RampResult
 
 logger = logging.getLogger(__name__)
@@ -28,16 +28,16 @@ def ramp_timeout(spec: RampSpec) -> float:
 
 
 @plan
-def prepare_ramp(ramp: RampDevice, spec: RampSpec, compliance: Compliance) -> MsgGenerator[None]:
-    """Give a ramp and its compliance to the device.
+def change_ramp(ramp: RampDevice, spec: RampSpec) -> MsgGenerator[None]:
+    """Give the device another ramp than the one it was configured with.
 
     Raises
     ------
     TimeoutError
         If the device does not take it over in time.
     """
-    group = short_uid("prepare")
-    yield from bps.prepare(ramp, (spec, compliance), group=group)
+    group = short_uid("waveform")
+    yield from bps.abs_set(ramp.waveform, spec, group=group)
     yield from bps.wait(group, timeout=PREPARE_TIMEOUT)
 
 
@@ -104,15 +104,16 @@ def bias_ramp(
 
 @plan
 def record(
-    ramp: RampDevice, *, also: Sequence[Readable] = (), stream: str = PRIMARY_STREAM
+    ramp: ExposureDevice, *, also: Sequence[Readable] = (), stream: str = PRIMARY_STREAM
 ) -> MsgGenerator[RampResult]:
-    """Read the last exposure into an event and return it."""
+    """Read the exposure just made into an event and return it."""
     yield from bps.create(stream)
     reading = yield from bps.read(ramp)
     for device in also:
         yield from bps.read(device)
     yield from bps.save()
-    return RampResult.from_reading(reading, ramp.roles)
+    values: dict[str, Any] = dict(reading or {})
+    return RampResult.from_reading(values, ramp.roles)
 
 
 @plan
@@ -123,8 +124,8 @@ def take_topography(
     y: float,
     size: float,
     pixels: int,
-    stream: str | None,
-    also: Sequence[Readable] = (),
+    stream: str,
+    record: bool = True,
     timeout: float = IMAGE_TIMEOUT,
 ) -> MsgGenerator[None]:
     """Take an image centred on (x, y), m, and record it in the open run.
@@ -137,10 +138,10 @@ def take_topography(
         Centre and edge length in the sample frame, m.
     pixels : int
         Pixels per edge.
-    stream : str or None
-        Event stream; None takes the image without an event.
-    also : sequence of Readable
-        Read into the same event.
+    stream : str
+        Event stream.
+    record : bool
+        False leaves it to the caller to record the event.
     timeout : float
         s.
 
@@ -151,19 +152,15 @@ def take_topography(
     """
     group = short_uid("image")
     yield from bps.clear_checkpoint()
-    yield from bps.prepare(
-        imager, {"x": x, "y": y, "size": size, "pixels": pixels}, group=f"{group}-prepare"
-    )
-    yield from bps.wait(f"{group}-prepare", timeout=PREPARE_TIMEOUT)
+    imager.stream.put(stream)
+    imager.configure_image(x, y, size, pixels)
     yield from bps.trigger(imager, group=group)
     yield from bps.wait(group, timeout=timeout)
-    if stream is not None:
+    if record:
         yield from bps.create(stream)
         yield from bps.read(imager)
-        for device in also:
-            yield from bps.read(device)
         yield from bps.save()
-    yield from bps.checkpoint()
+        yield from bps.checkpoint()
 
 
 @plan
@@ -187,6 +184,6 @@ def clean_up(
         try:
             yield from step()
         except (FailedStatus, TimeoutError, OSError, RuntimeError, ValueError) as error:
-            logger.error("clean-up: %s failed: %s", name, error)
+            logger.exception("clean-up: %s failed", name)
             failed.append(f"{name}: {error}")
     return failed

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bluesky.protocols import Readable
-from bluesky.utils import MsgGenerator, plan
+from bluesky.utils import MsgGenerator
 
+from nucleation_bluesky.plans.decorator import checked_plan
 from nucleation_bluesky.plans.instrument import ImageParameters, parts_of
 from nucleation_bluesky.plans.nucleation_map import (
-    check_ramp,
     choose_sites,
     image_roles,
     make_tracker,
@@ -24,7 +24,7 @@ from nucleation_bluesky.plans.visit import MapResult, Visit
 TECHNIQUE = "afm-sweep-rate-series"
 
 
-@plan
+@checked_plan
 def sweep_rate_series(
     instrument: Readable,
     *,
@@ -130,7 +130,6 @@ def sweep_rate_series(
         )
         for rate in rates
     ]
-    check_ramp(parts, ramps, software=False)
     dealt = dict(
         zip(
             chosen.index.tolist(),
@@ -144,9 +143,13 @@ def sweep_rate_series(
         parts=parts,
         sites=todo,
         limits=ramps[0].limits(),
-        spec_of=lambda number: specs[dealt[int(todo.index[number])]],
+        specs=specs,
+        which=dealt,
         every=whole("reregister_every", reregister_every),
     )
+    for spec in specs:
+        parts.ramp.check_spec(spec)
+    visit.configure()
     image = None
     if image_before_after:
         parts.need_imager("image_before_after")
@@ -158,7 +161,7 @@ def sweep_rate_series(
             RegistrationLimits(min_quality, max_shift),
             None,
         )
-    keys = {**visit.record.roles, **parts.ramp.roles}
+    keys = dict(parts.ramp.roles)
     metadata = {
         "plan_name": "sweep_rate_series",
         "plan_args": {"instrument": parts.name, **plain(arguments)},

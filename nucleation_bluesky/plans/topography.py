@@ -7,13 +7,14 @@ from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator, plan
 
 from nucleation_bluesky.contract.documents import PRIMARY_STREAM
+from nucleation_bluesky.plans.decorator import checked_plan
 from nucleation_bluesky.plans.instrument import ImageParameters, parts_of
 from nucleation_bluesky.plans.start_document import nucleation_metadata
 from nucleation_bluesky.plans.stubs import take_topography
 from nucleation_bluesky.plans.visit import MapResult, whole_run
 
 
-@plan
+@checked_plan
 def topography(
     instrument: Readable,
     *,
@@ -67,6 +68,7 @@ def topography(
         **(md or {}),
     }
 
+    @plan
     def run() -> MsgGenerator[str]:
         result = MapResult()
         yield from whole_run(

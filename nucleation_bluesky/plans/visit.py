@@ -1,7 +1,7 @@
 """The walk over the sites: move, decide, ramp, learn; and leaving the instrument safe."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from bluesky.utils import Msg, MsgGenerator, plan, short_uid
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
 from nucleation_bluesky.plans.adaptive import AdaptiveRamp
 from nucleation_bluesky.plans.instrument import Parts
+from nucleation_bluesky.plans.protocols import ExposureDevice
 from nucleation_bluesky.plans.registration import DriftTracker
 from nucleation_bluesky.plans.results import BAD_SAMPLE, RampResult
 from nucleation_bluesky.plans.site_record import SoftRecord, site_record
@@ -20,9 +21,9 @@ from nucleation_bluesky.plans.software_ramp import StepSettings, stepped_bias_ra
 from nucleation_bluesky.plans.stubs import (
     CLEANUP_TIMEOUT,
     bias_ramp,
+    change_ramp,
     clean_up,
     move_to,
-    prepare_ramp,
     ramp_timeout,
 )
 
@@ -74,10 +75,12 @@ class Visit:
         In order of visit.
     limits : Compliance
         The same for every site.
-    spec_of : callable
-        Ramp of the site at a position in the order of visit.
+    specs : sequence of RampSpec
+        Ramps, without an adaptive approach.
+    which : mapping of int to int
+        Ramp of a site by the site's index; the first one where it does not say.
     adaptive : AdaptiveRamp or None
-        Decides vertices and rates instead of ``spec_of``.
+        Decides vertices and rates instead.
     software : StepSettings or None
         Ramp stepped by the plan.
     tracker : DriftTracker or None
@@ -87,17 +90,34 @@ class Visit:
     parts: Parts
     sites: Sites
     limits: Compliance
-    spec_of: Callable[[int], RampSpec]
+    specs: Sequence[RampSpec]
+    which: Mapping[int, int] = field(default_factory=dict)
     adaptive: AdaptiveRamp | None = None
     software: StepSettings | None = None
     tracker: DriftTracker | None = None
     every: int = 0
     record: SoftRecord = field(default_factory=site_record)
 
+    @property
+    def exposer(self) -> ExposureDevice:
+        """The device that exposes the sites."""
+        return self.parts.ramp if self.software is None else self.parts.need_stepper()
+
+    def configure(self) -> None:
+        """Tell the device what comes; nothing is put.
+
+        Raises
+        ------
+        ValueError
+            If the controller cannot do it.
+        """
+        width = max(spec.n_samples + spec.n_post for spec in self.specs)
+        self.exposer.configure_exposure(self.specs[0], self.limits, max_samples=width)
+
     @plan
     def run(self, result: MapResult) -> MsgGenerator[None]:
         """Visit every site inside the open run."""
-        bad, prepared = 0, None
+        bad, prepared = 0, self.specs[0]
         at: tuple[float | None, float | None] = (None, None)
         for number in range(len(self.sites)):
             if self.tracker is not None and self.every and number and number % self.every == 0:
@@ -111,8 +131,8 @@ class Visit:
             )
             at = (x, y)
             spec = self._decide(number, x, y)
-            if spec != prepared:
-                yield from prepare_ramp(self.parts.ramp, spec, self.limits)
+            if spec != prepared and self.software is None:
+                yield from change_ramp(self.parts.ramp, spec)
                 prepared = spec
             outcome = yield from self._expose(spec)
             self._learn(number, x, y, outcome, spec, result)
@@ -131,7 +151,8 @@ class Visit:
         yield from bps.checkpoint()
 
     def _decide(self, number: int, x: float, y: float) -> RampSpec:
-        spec = self.spec_of(number)
+        index = int(self.sites.index[number])
+        spec = self.specs[self.which.get(index, 0)]
         fast_end = predicted = float("nan")
         if self.adaptive is not None:
             approach = self.adaptive.decide(x, y)
@@ -145,22 +166,19 @@ class Visit:
                 n_post=spec.n_post,
             )
             fast_end, predicted = approach.fast_end, approach.predicted
-        self.record.update(
-            site=int(self.sites.index[number]),
-            row=int(self.sites.row[number]),
-            col=int(self.sites.col[number]),
-            target_x=x,
-            target_y=y,
-            fast_segment_end=fast_end,
-            predicted_bias=predicted,
-        )
+        exposer = self.exposer
+        exposer.site.put(index)
+        exposer.row.put(int(self.sites.row[number]))
+        exposer.col.put(int(self.sites.col[number]))
+        exposer.fast_segment_end.put(fast_end)
+        self.record.update(target_x=x, target_y=y, predicted_bias=predicted)
         return spec
 
     def _expose(self, spec: RampSpec) -> MsgGenerator[RampResult]:
         if self.software is not None:
             return (
                 yield from stepped_bias_ramp(
-                    self.parts.ramp,
+                    self.parts.need_stepper(),
                     spec,
                     self.limits,
                     settings=self.software,
@@ -203,6 +221,7 @@ def whole_run(
     md: Mapping[str, Any],
     result: MapResult,
     imaging: bool,
+    exposer: ExposureDevice | None = None,
 ) -> MsgGenerator[MapResult]:
     """Stage, open the run, do the body, close; leave everything safe whatever happens.
 
@@ -213,7 +232,9 @@ def whole_run(
     MapEndedError
         If the body succeeded but a clean-up step failed.
     """
-    devices: list[Any] = [parts.stage, parts.ramp]
+    devices: list[Any] = [parts.stage]
+    if exposer is not None:
+        devices.append(exposer)
     if imaging and parts.imager is not None:
         devices.append(parts.imager)
     devices = [device for device in devices if hasattr(device, "stage")]
@@ -236,7 +257,10 @@ def whole_run(
 
     def make_safe(error: BaseException) -> MsgGenerator[None]:
         logger.warning("map ends early: %s", error)
-        steps = {"safe state": lambda: _stop(parts.ramp), "stop stage": lambda: _stop(parts.stage)}
+        steps = {
+            "safe state": lambda: _stop(exposer or parts.ramp),
+            "stop stage": lambda: _stop(parts.stage),
+        }
         failed.extend((yield from clean_up(steps)))
 
     def leave() -> MsgGenerator[None]:
