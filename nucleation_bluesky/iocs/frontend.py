@@ -245,7 +245,7 @@ class FrontEnd:
         self._require_unblocked()
         if self._unsafe_since is not None:
             raise Refusal(Fault.BACKEND_ERROR, "the safe state could not be reached: see the trace")
-        self.state.require_idle("ARM")
+        self.state.check_arm(command, self.clock())
         spec = parameters.ramp_spec(self.channels)
         parameters.check_width(self.channels, spec)
         prepared = spec, parameters.compliance(self.channels)

@@ -151,8 +151,8 @@ class ControlState:
 
     # ---- arm and go ----------------------------------------------------------------------
 
-    def arm(self, command: str, now: float) -> None:
-        """Arm one exposure with '<token>@<epoch>'; clears a latch."""
+    def check_arm(self, command: str, now: float) -> str:
+        """Return the token of an ARM command that may be accepted; nothing changes."""
         match = _ARM.fullmatch(command)
         if match is None:
             raise Refusal(
@@ -162,19 +162,24 @@ class ControlState:
             )
         token, epoch = match[1], int(match[2])
         self.require_idle("ARM")
+        if epoch != self.epoch:
+            raise Refusal(
+                Fault.EPOCH_MISMATCH,
+                f"epoch {epoch} is over (now {self.epoch}): read EPOCH again before ARM",
+            )
         if not self.owner:
             raise Refusal(Fault.NOT_OWNER, "nobody owns the instrument: write OWNER first")
         if self.beat_age(now) > self.heartbeat_timeout:
             raise Refusal(
                 Fault.NO_HEARTBEAT, "no fresh heartbeat of the owner: write HEARTBEAT steadily"
             )
-        if epoch != self.epoch:
-            raise Refusal(
-                Fault.EPOCH_MISMATCH,
-                f"epoch {epoch} is over (now {self.epoch}): read EPOCH again before ARM",
-            )
         if token in self._used:
             raise Refusal(Fault.TOKEN_REUSED, f"token {token} was used before: each works once")
+        return token
+
+    def arm(self, command: str, now: float) -> None:
+        """Arm one exposure with '<token>@<epoch>'; clears a latch."""
+        token = self.check_arm(command, now)
         self._used.add(token)
         self.token, self._armed_at = token, now
         self.state, self.mode, self._latched = ControllerState.ARMED, Mode.NONE, (Fault.NONE, "")

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 from caproto.threading.client import Context, SharedBroadcaster
-
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
 from nucleation_bluesky.contract.pvs import RESULT_FIELDS, Kind, family_pvs
 

@@ -1,6 +1,6 @@
 import pytest
-from tests.iocs.client import Client
 
+from tests.iocs.client import Client
 from tests.support.ioc import DEMO, afm_ioc
 
 

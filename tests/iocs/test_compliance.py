@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec, Window
 from nucleation_bluesky.iocs.backend import Block

@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import pytest
 from caproto import ChannelType
-
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
 from nucleation_bluesky.contract.files import segment_name, waveform_path
 from nucleation_bluesky.contract.pvs import Kind, family_pvs

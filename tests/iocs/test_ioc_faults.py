@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 from caproto import ChannelType
-
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
 from nucleation_bluesky.contract.files import ROW_DATASETS, WAVEFORM_GROUP, waveform_path
 

@@ -6,7 +6,6 @@ import sys
 import h5py
 import numpy as np
 import pytest
-
 from nucleation_bluesky.contract.files import ROW_DATASETS, WAVEFORM_GROUP, waveform_path
 from nucleation_bluesky.segments import SegmentError, SegmentWriter, repair, write_topography
 

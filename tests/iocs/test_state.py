@@ -1,5 +1,4 @@
 import pytest
-
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
 from nucleation_bluesky.iocs.state import ControlState, Mode, Refusal
 
