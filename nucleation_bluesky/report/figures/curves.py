@@ -108,6 +108,10 @@ def fig_iv_zv(
     return figure
 
 
+def _number(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
 def _falls(values: np.ndarray) -> bool:
     finite = values[np.isfinite(values)]
     return bool(finite.size and abs(finite.min()) > abs(finite.max()))

@@ -1,7 +1,6 @@
 """Figures of many sites: transference, volumes, distance to boundaries, kinetics, overshoot."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,29 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from nucleation_bluesky.report.figures import style
-
-
-@dataclass(frozen=True)
-class Survival:
-    """Empirical and fitted survival of one sweep rate.
-
-    Parameters
-    ----------
-    rate : float
-        V/s.
-    bias, survival, low, high : ndarray
-        Kaplan-Meier estimate against bias (V) with its confidence band.
-    model_bias, model : ndarray or None
-        The fit.
-    """
-
-    rate: float
-    bias: np.ndarray
-    survival: np.ndarray
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-    model_bias: np.ndarray | None = None
-    model: np.ndarray | None = None
+from nucleation_bluesky.storage.analysis_result import Survival
 
 
 @style.styled
@@ -235,27 +212,13 @@ def _rate_label(rate: float) -> str:
 
 
 @style.styled
-def fig_kinetics(
-    curves: Sequence[Survival],
-    *,
-    rates: np.ndarray | None = None,
-    median: np.ndarray | None = None,
-    median_low: np.ndarray | None = None,
-    median_high: np.ndarray | None = None,
-    model_rates: np.ndarray | None = None,
-    model_median: np.ndarray | None = None,
-    caption: str = "",
-) -> Figure:
-    """Draw the survival at every sweep rate with the fit, and the onset against log rate.
+def fig_kinetics(curves: Sequence[Survival], *, caption: str = "") -> Figure:
+    """Draw the survival at every sweep rate with the fit, and the median onset against log rate.
 
     Parameters
     ----------
     curves : sequence of Survival
         One per rate.
-    rates, median, median_low, median_high : ndarray or None
-        Median onset (V) by rate (V/s) with confidence bounds.
-    model_rates, model_median : ndarray or None
-        The fit's median.
     caption : str
         Fitted parameters, written into the second panel.
     """
@@ -284,23 +247,23 @@ def fig_kinetics(
     left.invert_xaxis()
     left.legend(loc="lower left")
     style.panel(left, "a", "Survival during the sweep")
-    if rates is not None and median is not None:
-        errors = None
-        if median_low is not None and median_high is not None:
-            errors = np.abs(np.vstack([median - median_low, median_high - median]))
-        right.errorbar(
-            rates,
-            median,
-            errors,
-            fmt="o",
-            ms=4,
-            color=style.BLUE,
-            capsize=2,
-            lw=1,
-            label="median onset, 95 % CI",
-        )
-    if model_rates is not None and model_median is not None:
-        right.plot(model_rates, model_median, color=style.INK, lw=0.8, ls="--", label="fit")
+    rates, median, low, high, model = np.array(
+        [(c.rate, c.median, c.median_low, c.median_high, c.model_median) for c in curves]
+    ).T
+    errors = np.nan_to_num(np.abs(np.vstack([median - low, high - median])))
+    right.errorbar(
+        rates,
+        median,
+        errors,
+        fmt="o",
+        ms=4,
+        color=style.BLUE,
+        capsize=2,
+        lw=1,
+        label="median, 95 % CI",
+    )
+    if np.isfinite(model).any():
+        right.plot(rates, model, color=style.INK, lw=0.8, ls="--", label="fit")
     right.set_xscale("log")
     right.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     right.set_xlabel("Sweep rate (V/s)")
@@ -326,7 +289,7 @@ def _overshoot_panel(axes: Axes, values: np.ndarray, color: str, name: str, pape
     for percentile, dash in ((50, "--"), (99, ":")):
         value = float(np.percentile(finite, percentile))
         name_p = "median" if percentile == 50 else "99th percentile"
-        axes.axvline(value, color=style.INK, lw=1, ls=dash, label=f"{name_p} {value:.2f}×")
+        axes.axvline(value, 0, 0.7, color=style.INK, lw=1, ls=dash, label=f"{name_p} {value:.2f}×")
     axes.set_xlabel(f"{name} at trip / compliance")
     axes.set_ylabel("Sites")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -1,0 +1,165 @@
+"""Neutral files become Bluesky runs: documents into a journal, waveforms into segments."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nucleation_bluesky.callbacks.journal import Journal
+from nucleation_bluesky.callbacks.journal_reader import JournalReader, is_open, journals
+from nucleation_bluesky.segments import SegmentWriter, write_topography
+from nucleation_bluesky.storage.ingest_documents import (
+    Recording,
+    contract_terminations,
+    ingest_documents,
+    site_periods,
+)
+from nucleation_bluesky.storage.neutral import IvzFile, read_ivz
+
+NAMESPACE = uuid.UUID("5c0f5d0e-6f1e-5d5c-9a39-9f0f6f7a1c55")
+ROWS = 500  # exposures per segment
+MAX_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """Where a file went.
+
+    Parameters
+    ----------
+    uid : str
+        The run.
+    created : bool
+        False if a run of the same content existed already.
+    journal : Path
+        Its journal.
+    """
+
+    uid: str
+    created: bool
+    journal: Path
+
+
+def ingest_file(
+    path: Path | str,
+    *,
+    journal_dir: Path,
+    waveform_dir: Path,
+    session: str = "",
+    sample: str | None = None,
+) -> Ingested:
+    """Register a nucleation-ivz file as a run; the courier delivers it like any other.
+
+    The run's uid follows from the file's bytes: the same content is registered once, under
+    whatever name the file has.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    journal_dir : Path
+        Directory of the journals.
+    waveform_dir : Path
+        Directory for the waveform segments, which Tiled must be able to read.
+    session : str
+        Identifier of the session, recorded in the journal.
+    sample : str or None
+        Sample identifier; None takes the file's attribute ``sample``.
+
+    Raises
+    ------
+    IngestError
+        If the file breaks the format.
+    JournalError, SegmentError
+        If journal or waveforms cannot be written.
+    """
+    source = read_ivz(path)
+    journal = Journal(journal_dir, session=session, sync_streams=())
+    uid, known = _find_run(journal_dir, source.sha256)
+    if known is not None:
+        return Ingested(uid, created=False, journal=known)
+    recording = _write_assets(source, Path(waveform_dir).absolute(), uid)
+    for name, doc in ingest_documents(source, uid, recording, sample=sample):
+        journal(name, doc)
+    written = next(p for p in journals(journal_dir) if uid in p.name)
+    return Ingested(uid, created=True, journal=written)
+
+
+def _find_run(journal_dir: Path, sha256: str) -> tuple[str, Path | None]:
+    """Uid for this content, and the journal of a complete run of it.
+
+    An attempt that did not finish keeps its uid (its documents may have been delivered), so the
+    next one gets another.
+    """
+    found = journals(journal_dir)
+    for attempt in range(MAX_ATTEMPTS):
+        uid = str(uuid.uuid5(NAMESPACE, f"{sha256}:{attempt}"))
+        mine = [p for p in found if uid in p.name]
+        if not mine:
+            return uid, None
+        if not is_open(mine[0]) and _succeeded(mine[0]):
+            return uid, mine[0]
+    raise RuntimeError(f"{MAX_ATTEMPTS} attempts to ingest this file were cut short")
+
+
+def _succeeded(path: Path) -> bool:
+    with JournalReader(path) as reader:
+        while batch := reader.read():
+            for name, doc in batch:
+                if name == "stop":
+                    return doc.get("exit_status") == "success"
+    return False
+
+
+def _write_assets(source: IvzFile, directory: Path, uid: str) -> Recording:
+    """Write ragged ramps as fixed-width rows, NaN beyond each site's end, and the images."""
+    directory.mkdir(parents=True, exist_ok=True)
+    prefix = f"ivz_{uid}"
+    for leftover in directory.glob(f"{prefix}_*.h5"):
+        leftover.unlink()  # of an attempt that died before its first document
+    ramps = source.ramps
+    width = max(int(ramps.counts.max(initial=1)), 1)
+    writer = SegmentWriter(
+        directory, prefix, ROWS, width, compression="gzip", attributes={"source": source.path.name}
+    )
+    segments: list[int] = []
+    clock = 0.0
+    periods, termination = site_periods(ramps), contract_terminations(ramps)
+    try:
+        for k in range(ramps.n_sites):
+            window = slice(int(ramps.offsets[k]), int(ramps.offsets[k + 1]))
+            count = window.stop - window.start
+            where, _ = writer.append(
+                {
+                    "bias": ramps.site_bias(k),
+                    "current": ramps.current[window],
+                    "height": ramps.height[window],
+                },
+                {
+                    "n_samples": count,
+                    "n_post": int(ramps.n_post[k]),
+                    "termination": int(termination[k]),
+                    "seq": k + 1,
+                    "start_ticks": clock,
+                    "sample_rate": 1 / periods[k],
+                },
+            )
+            segments.append(where)
+            clock += count * periods[k]
+    finally:
+        writer.close()
+    images = {}
+    for name, image in _images(source):
+        file = directory / f"{prefix}_{name}.h5"
+        size = image.pixel_size * image.height.shape[1]
+        write_topography(file, image.height, x=image.x, y=image.y, size=size, ticks=0.0)
+        images[name] = file
+    return Recording(directory, prefix, width, segments, images)
+
+
+def _images(source: IvzFile) -> Iterator[tuple[str, Any]]:
+    for name in ("before", "after"):
+        image = getattr(source.topographies, name)
+        if image is not None:
+            yield name, image
