@@ -15,14 +15,6 @@ from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.session.config import Configuration
 
 PACKAGES = ("bluesky", "ophyd", "pyepics", "caproto", "tiled", "databroker")
-    "bluesky",
-    "ophyd",
-    "pyepics",
-    "caproto",
-    "tiled",
-    "bluesky-tiled-plugins",
-    "databroker",
-)
 NEEDED_BYTES = 2 * 10**9
 Check = Callable[[Configuration], str]
 

@@ -162,6 +162,8 @@ class Session:
         waveforms.mkdir(exist_ok=True)
         self.instrument = AfmInstrument(config.prefix, name=config.name)
         self.instrument.set_data_directory(waveforms, config.controller_directory or "")
+        # the channels are closed before a virtual instrument ends, else libca complains
+        self._exit.callback(self.instrument.destroy)
         self.instrument.connect(self.owner)
         self._exit.callback(self.instrument.controller.release, self.owner)
 
