@@ -38,7 +38,7 @@ class StageAxis(InstrumentDevice):
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
         self.tolerance = 5e-9
-        self.move_timeout = TIMEOUT
+        self.move_timeout = 30.0
         self._limits: tuple[float, float] | None = None
         self._seen = (math.nan, -math.inf, 0.0)  # raw position, monotonic time, time of day
         self._target = math.nan

@@ -377,7 +377,8 @@ class VirtualStage:
         async with self._lock:
             clock, stage = self._clock, self._world.stage
             mark = clock.mark()
-            end = stage.axes[axis].move(target, clock.now) + settle
+            arrival = stage.axes[axis].move(target, clock.now)
+            end = max(arrival + settle, stage.axes[axis].settled())
             stopped = self._stop = asyncio.Event()
             try:
                 if clock.unlimited:

@@ -74,7 +74,7 @@ class AfmWorldParameters(BaseModel):
     reversibility: float = _q(
         0.0, "", _KUMAR + " (irreversible)", "Rate of dissolution relative to plating", ge=0, le=1
     )
-    contact_radius: float = _q(2e-9, "m", _CHOICE, "Reach of the tip to an older deposit", ge=0)
+    contact_radius: float = _q(0.0, "m", _CHOICE, "Reach of the tip to an older deposit", ge=0)
 
     # Current amplifier
     amplifier_gain: float = _q(1e11, "V/A", _CHOICE, "Gain at boot", gt=0)
@@ -125,6 +125,7 @@ class AfmWorldParameters(BaseModel):
     stage_noise: float = _q(0.2e-9, "m", _CHOICE, "Noise of the position sensor, rms", ge=0)
     creep_fraction: float = _q(5e-3, "", _CHOICE, "Creep as a share of a move", ge=0)
     creep_tau: float = _q(2.0, "s", _CHOICE, "Time constant of creep", gt=0)
+    stage_settled: float = _q(2e-9, "m", _CHOICE, "Creep left when a move counts as done", gt=0)
     drift_x: float = _q(1.4e-12, "m/s", _CHOICE, "Thermal drift of the sample along x")
     drift_y: float = _q(-1.0e-12, "m/s", _CHOICE, "Thermal drift of the sample along y")
     drift_wander: float = _q(3e-9, "m", _CHOICE, "Slow wander on top of it, rms", ge=0)

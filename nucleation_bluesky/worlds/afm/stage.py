@@ -30,6 +30,11 @@ class Axis:
         self._creep, self._creep_time = creep - p.creep_fraction * delta, time
         return self._arrives
 
+    def settled(self) -> float:
+        """Time from which the creep of the last move is below the tolerance, s."""
+        left = abs(self._creep) / self._p.stage_settled
+        return self._creep_time + self._p.creep_tau * math.log(max(left, 1.0))
+
     def stop(self, time: float) -> None:
         """Stop where the stage is."""
         here = self.position(time) - self._creep_at(time)
