@@ -50,7 +50,7 @@ def ramp_settings(run: Any, events: EventTable) -> RampSettings:
     """Collect what was programmed.
 
     The measuring segment of a site with a fast approach is its second one; else the one the
-    start document names, else the first.
+    start document names, else the last.
 
     Raises
     ------
@@ -65,7 +65,8 @@ def ramp_settings(run: Any, events: EventTable) -> RampSettings:
     segments = np.isfinite(vertices).sum(axis=1)
     fast = events.columns.get("fast_segment_end")
     fast_end = None if fast is None else np.asarray(fast, dtype=float)
-    measuring = np.full(events.n, int(ramp.get("measuring_segment", 0)))
+    named = ramp.get("measuring_segment")
+    measuring = segments - 1 if named is None else np.full(events.n, int(named))
     if fast_end is not None:
         approached = np.isfinite(fast_end)
         measuring = np.where(approached, np.maximum(measuring, 1), measuring)

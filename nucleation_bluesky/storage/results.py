@@ -1,0 +1,266 @@
+"""Analysis results next to their runs: xarray datasets in the top-level container ``maps``.
+
+A result's key is ``<name>-<first 8 of the run's uid>-<digest>``. The digest covers run uids,
+parameters, package version and schema: the same computation has the same key, and computing it
+again finds, or replaces, what is there; other parameters or another version give another result.
+Stock clients read a result with ``client["maps"][key].read()``.
+"""
+
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from tiled.structures.core import Spec
+
+from nucleation_bluesky.contract.documents import RESULTS_CONTAINER, SCHEMA_VERSION
+from nucleation_bluesky.storage.result_files import package_version
+
+RESULTS_KEY = "nucleation_results"  # in a run's metadata: name of the result to its key
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SPEC = "NucleationResult"
+
+
+class ResultError(ValueError):
+    """A result cannot be stored or found."""
+
+
+def checked_key(key: str) -> str:
+    """Return a node key, or refuse one that is not safe in a path.
+
+    Raises
+    ------
+    ResultError
+        If it has other than 1 to 64 letters, digits, '_' or '-'.
+    """
+    if not _KEY.fullmatch(key):
+        raise ResultError(f"'{key}' is no key: use 1 to 64 letters, digits, '_' or '-'")
+    return key
+
+
+def _plain(value: Any) -> Any:
+    """Value as JSON holds it; NaN and infinities as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _sha256(value: Any) -> str:
+    text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def result_key(name: str, run_uids: Sequence[str], parameters: Mapping[str, Any]) -> str:
+    """Key under which a computation's result is stored (see the module)."""
+    identity = {
+        "name": name,
+        "runs": sorted(run_uids),
+        "parameters": parameters,
+        "software": package_version(),
+        "schema": SCHEMA_VERSION,
+    }
+    return checked_key(f"{name}-{run_uids[0][:8]}-{_sha256(identity)[:12]}")
+
+
+def _content_digest(dataset: xr.Dataset) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(map(str, dataset.variables)):
+        variable = dataset.variables[name]
+        values = np.ascontiguousarray(_storable(variable.values))
+        digest.update(repr((name, variable.dims, values.dtype.str, values.shape)).encode())
+        digest.update(values.tobytes())
+        digest.update(_sha256(variable.attrs).encode())
+    return digest.hexdigest()
+
+
+def _storable(values: np.ndarray) -> np.ndarray:
+    return values.astype(str) if values.dtype.kind in "OT" else values
+
+
+def write_result(
+    client: Any,
+    dataset: xr.Dataset,
+    *,
+    name: str = "sites",
+    runs: Sequence[Any],
+    parameters: Mapping[str, Any] | None = None,
+) -> str:
+    """Store a result and link it with its runs, both ways.
+
+    Parameters
+    ----------
+    client : tiled client
+        Top level of the server.
+    dataset : xarray.Dataset
+        The result. Every variable must carry ``units`` ("1" where it has none).
+    name : str
+        Kind of result ("sites", "kinetics" ...).
+    runs : sequence of tiled client
+        The runs it was computed from.
+    parameters : mapping, optional
+        Parameters of the computation.
+
+    Returns
+    -------
+    str
+        Key of the result in the container ``maps``.
+
+    Raises
+    ------
+    ResultError
+        If a variable has no units, the name cannot be used, or there are no runs.
+    """
+    if not runs:
+        raise ResultError("a result needs the runs it was computed from")
+    bare = [str(n) for n, v in dataset.variables.items() if "units" not in v.attrs]
+    if bare:
+        raise ResultError(f"these variables have no units: {', '.join(sorted(bare))}")
+    uids = [run.metadata["start"]["uid"] for run in runs]
+    key = result_key(name, uids, parameters or {})
+    digest = _content_digest(dataset)
+    container = _container(client)
+    if key in container:
+        held = container[key]
+        if held.metadata.get("sha256") == digest and held.metadata.get("complete"):
+            _link(runs, name, key)
+            return key
+        container.delete_contents(key, recursive=True, external_only=False)
+    metadata = {
+        "attrs": _plain(dataset.attrs),
+        "name": name,
+        "run_uids": uids,
+        "parameters": _plain(parameters or {}),
+        "software": f"nucleation_bluesky {package_version()}",
+        "schema": SCHEMA_VERSION,
+        "sha256": digest,
+        "created": time.time(),
+        "empty": {str(n): _empty(dataset, n) for n, v in dataset.variables.items() if not v.size},
+        "complete": False,
+    }
+    node = container.create_container(
+        key=key, metadata=metadata, specs=[Spec(_SPEC, version="1"), Spec("xarray_dataset")]
+    )
+    for variable_name in dataset.variables:
+        spec = "xarray_coord" if variable_name in dataset.coords else "xarray_data_var"
+        _write_variable(node, str(variable_name), dataset.variables[variable_name], spec)
+    node.update_metadata(metadata={"complete": True}, drop_revision=True)
+    _link(runs, name, key)
+    return key
+
+
+def _write_variable(node: Any, name: str, variable: xr.Variable, spec: str) -> None:
+    values = _storable(np.asarray(variable.values))
+    if values.size == 0:
+        return  # an array store has no empty arrays: they are in the container's metadata
+    node.write_array(
+        values,
+        key=checked_key(name),
+        metadata={"attrs": _plain(variable.attrs)},
+        dims=tuple(str(dim) for dim in variable.dims),
+        specs=[Spec(spec)],
+    )
+
+
+def _empty(dataset: xr.Dataset, name: Any) -> dict[str, Any]:
+    variable = dataset.variables[name]
+    return {
+        "dims": [str(dim) for dim in variable.dims],
+        "shape": list(variable.shape),
+        "dtype": _storable(variable.values).dtype.str,
+        "attrs": _plain(variable.attrs),
+        "coordinate": name in dataset.coords,
+    }
+
+
+def _with_empty(dataset: xr.Dataset, found: Mapping[str, Any]) -> xr.Dataset:
+    for name, said in found.items():
+        values = np.empty(said["shape"], said["dtype"])
+        variable = xr.Variable(said["dims"], values, said["attrs"])
+        if said["coordinate"]:
+            dataset = dataset.assign_coords({name: variable})
+        else:
+            dataset = dataset.assign({name: variable})
+    return dataset
+
+
+def _container(client: Any) -> Any:
+    try:
+        return client[RESULTS_CONTAINER]
+    except KeyError:
+        metadata = {"description": "Results computed from the runs of this catalogue."}
+        return client.create_container(key=RESULTS_CONTAINER, metadata=metadata)
+
+
+def _link(runs: Sequence[Any], name: str, key: str) -> None:
+    for run in runs:
+        links = {name: f"{RESULTS_CONTAINER}/{key}"}
+        held = run.metadata.get(RESULTS_KEY) or {}
+        if held.get(name) != links[name]:
+            run.update_metadata(metadata={RESULTS_KEY: {**held, **links}}, drop_revision=True)
+
+
+def read_result(client: Any, key: str) -> xr.Dataset:
+    """Read a result by its key.
+
+    Its provenance is added to the attributes: ``run_uids``, ``parameters``, ``software``.
+
+    Raises
+    ------
+    ResultError
+        If there is none, or its writing was interrupted.
+    """
+    try:
+        node = client[RESULTS_CONTAINER][checked_key(key.removeprefix(f"{RESULTS_CONTAINER}/"))]
+    except KeyError:
+        raise ResultError(f"there is no result '{key}'; analyse the run first") from None
+    if not node.metadata.get("complete"):
+        raise ResultError(f"the result '{key}' is incomplete; analyse the run again")
+    # exact types: the wide-table shortcut of the client would pass them through a table
+    dataset = node.read(optimize_wide_table=False)
+    dataset = _with_empty(dataset, node.metadata.get("empty") or {})
+    kept = ("run_uids", "parameters", "software", "schema", "created")
+    provenance = {name: node.metadata[name] for name in kept}
+    return dataset.assign_attrs({**dataset.attrs, **provenance})
+
+
+def maps(run: Any, name: str = "sites") -> xr.Dataset:
+    """Read the latest result of a run.
+
+    Parameters
+    ----------
+    run : tiled client
+        The run.
+    name : str
+        Kind of result.
+
+    Raises
+    ------
+    ResultError
+        If the run has not been analysed.
+    """
+    base = run.base if hasattr(run, "base") else run
+    container = base.parent
+    links = container[run.metadata["start"]["uid"]].metadata.get(RESULTS_KEY) or {}
+    if name not in links:
+        raise ResultError(
+            f"run {run.metadata['start']['uid'][:8]} has no result '{name}'; analyse it first"
+        )
+    return read_result(container, links[name])
+
+
+def results_of(run: Any) -> dict[str, str]:
+    """Return the paths of a run's results by kind."""
+    return dict(run.metadata.get(RESULTS_KEY) or {})
