@@ -204,6 +204,7 @@ def refine_with_sites(
     dead = np.zeros(mask.size, dtype=bool)
     dead[near] = inert[nearest[near]]
     dead = dead.reshape(shape)
+    at_pixel = (rows.clip(0, shape[0] - 1), cols.clip(0, shape[1] - 1))
     # keep only where most of the surrounding sites are inert too: single failures are no grain
     width = 1.5 * reach / pixel_size
     support = ndimage.gaussian_filter(dead.astype(float), width)
@@ -211,9 +212,7 @@ def refine_with_sites(
     region = (support > 0.6 * np.maximum(known, 1e-9)) & (known > 0.2)
     extra = np.asarray(measure.label(region & ~mask))
     for prop in measure.regionprops(extra):
-        sites = inside & (
-            extra[rows.clip(0, shape[0] - 1), cols.clip(0, shape[1] - 1)] == prop.label
-        )
+        sites = inside & (extra[at_pixel] == prop.label)
         if np.count_nonzero(sites & inert) >= min_sites and np.mean(inert[sites]) > 0.7:
             mask[extra == prop.label] = True
     return replace(grains, labels=np.asarray(measure.label(mask)))
@@ -334,7 +333,7 @@ def _best_scale(flat: np.ndarray) -> tuple[float, np.ndarray, _Mixture]:
 
 
 def _two_gaussians(image: np.ndarray, bins: int = 400, iterations: int = 200) -> _Mixture:
-    """Expectation maximisation of two Gaussians on the height histogram, started at Otsu."""
+    """Fit two Gaussians to the height histogram (expectation maximisation from Otsu)."""
     low, high = np.percentile(image, [0.1, 99.9])
     if not high > low:
         return _Mixture(0.5, (low, low), (1.0, 1.0))
