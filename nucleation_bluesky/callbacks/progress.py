@@ -1,0 +1,77 @@
+"""Progress of a map in the terminal: sites done, share tripped, median stop bias, time left."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from nucleation_bluesky.callbacks.map_summary import MapSummary
+
+logger = logging.getLogger(__name__)
+
+
+class MapProgress:
+    """A bar where the output is a terminal, a line now and then where it is not.
+
+    Subscribe it to the RunEngine. It draws at most every ``interval``, and no error of its own
+    ever reaches the RunEngine.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Where to draw; standard error by default.
+    interval : float, optional
+        Least time between two drawings, s; by default 0.25 in a terminal, 5 elsewhere.
+    """
+
+    def __init__(self, console: Console | None = None, interval: float | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.interval = interval
+        if interval is None:
+            self.interval = 0.25 if self.console.is_terminal else 5.0
+        self.summary = MapSummary()
+        self._bar: Progress | None = None
+        self._drawn = float("-inf")
+
+    def __call__(self, name: str, document: Mapping[str, Any]) -> None:
+        """Take a document."""
+        try:
+            if self.summary.take(name, document):
+                self._show(name)
+        except Exception:  # a display must never end a run whose bias is on
+            logger.exception("the progress display failed")
+
+    def _show(self, name: str) -> None:
+        ends = name in ("start", "stop")
+        now = time.monotonic()
+        if not ends and (name != "event" or now - self._drawn < (self.interval or 0.0)):
+            return
+        self._drawn = now
+        if not self.console.is_terminal:
+            if name != "start":
+                self.console.print(self.summary.sentence(), highlight=False, soft_wrap=True)
+            return
+        if name == "start":
+            self._close()
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                console=self.console,
+                auto_refresh=False,
+            )
+            self._bar.add_task("map", total=self.summary.total or None)
+            self._bar.start()
+        if self._bar is not None:
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=self.summary.done, description=self.summary.sentence())
+            self._bar.refresh()
+        if name == "stop":
+            self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
