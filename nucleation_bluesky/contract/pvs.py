@@ -82,13 +82,22 @@ RESULT_FIELDS: dict[str, tuple[str, str]] = {
     "trip_segment": ("", "segment of the ramp in which it ended"),
     "stop_bias": ("V", "bias at the last sample before the abort took effect"),
     "stop_current": ("A", "measured current at that sample (background not subtracted)"),
-    "height_change": ("m", "height at that sample relative to the start of the ramp"),
+    "height_change": (
+        "m",
+        "height at that sample less the median of the first 5 ms (3 samples at least)",
+    ),
     "peak_current": ("A", "recorded current of largest magnitude, signed, post-trip included"),
-    "charge": ("C", "net charge over the whole record, post-trip included, signed"),
+    "charge": (
+        "C",
+        "net charge over the whole record, post-trip included, signed (trapezoid rule)",
+    ),
     "latency": ("s", "from the tripping sample to the abort taking effect"),
     "start_ticks": ("s", "controller's monotonic clock at sample 0"),
     "start_utc": ("s", "controller's UTC at sample 0, seconds since 1970"),
-    "duration": ("s", "from sample 0 to the safe state, in the instrument's time"),
+    "duration": (
+        "s",
+        "from sample 0 to the safe state, in the instrument's time (software ramp: wall time)",
+    ),
     "file_segment": ("", "number of the waveform file, -1 without"),
     "file_row": ("", "row in that file, -1 without"),
     "height_feedback": ("", "1 if the Z feedback loop was closed during the ramp, else 0"),
@@ -118,7 +127,14 @@ CORE: tuple[PV, ...] = (
         "queued before cannot take effect.",
     ),
     PV("STATE", Kind.ENUM, "State of the controller.", enum=ControllerState),
-    PV("FAULT", Kind.ENUM, "Why the last command was refused or the state is fault.", enum=Fault),
+    PV(
+        "FAULT",
+        Kind.ENUM,
+        "Why the last command was refused, or why the state is fault. A refused write completes "
+        "normally and leaves the value of its PV unchanged. The next accepted command sets it back "
+        "to none, or in state fault to the latched reason; HEARTBEAT and CLOCK:SYNC do not touch it.",
+        enum=Fault,
+    ),
     PV("FAULT:TEXT", Kind.CHARS, "The same in words.", length=256, default=""),
     PV("SEQ", Kind.INT, "Increases by one each time RESULT is published."),
     PV(
@@ -140,28 +156,31 @@ CORE: tuple[PV, ...] = (
         "OWNER",
         Kind.STRING,
         "Session that owns the instrument. A write is refused (value unchanged) while another "
-        "owner's heartbeat is alive. The empty string releases. Owner A may only be replaced once "
-        "its last beat is older than HEARTBEAT:TIMEOUT.",
+        "owner's heartbeat is alive, and while armed or energised. The empty string releases. An "
+        "owner may be replaced once its last beat, or its claim if it never beat, is older than "
+        "HEARTBEAT:TIMEOUT. Claiming is not a beat.",
         default="",
     ),
     _rw(
         "HEARTBEAT",
         Kind.INT,
         "Written with a changing value at least three times per HEARTBEAT:TIMEOUT by the owner. "
-        "While armed or energised, a beat older than HEARTBEAT:TIMEOUT brings the safe state.",
+        "While armed or energised, a beat older than HEARTBEAT:TIMEOUT brings the safe state and "
+        "latches fault. A write of the same value is not a beat.",
     ),
     _rw(
         "HEARTBEAT:TIMEOUT",
         Kind.DOUBLE,
-        "Wall time; settable only in state safe.",
+        "Wall time, 0.05 to 60 s; refused while armed or energised.",
         egu="s",
         default=1.0,
     ),
     _rw(
         "KILL",
         Kind.INT,
-        "Any write brings the safe state at once, latches fault and increases EPOCH. Accepted in "
-        "every state, from anyone. In state safe it only increases EPOCH.",
+        "Any write, whatever its value, brings the safe state at once, latches fault and increases "
+        "EPOCH. Accepted in every state, from anyone. In state safe it only increases EPOCH. A "
+        "running GO completes after it, with RESULT of what was acquired.",
     ),
     _rw(
         "ARM",
@@ -176,11 +195,16 @@ CORE: tuple[PV, ...] = (
         "GO",
         Kind.STRING,
         "The armed token: runs the exposure. Put completion is given when RESULT is published and "
-        "the instrument is in its safe state.",
+        "the instrument is in its safe state, also when the exposure failed. A token that is not "
+        "the armed one is refused and leaves the armed one armed.",
         default="",
     ),
     _rw(
-        "SAFE:POLICY", Kind.ENUM, "Safe state; only those in CAP:SAFE are accepted.", enum=SafeState
+        "SAFE:POLICY",
+        Kind.ENUM,
+        "Safe state; only those in CAP:SAFE are accepted. At boot the first supported one of "
+        "open_circuit, retract_then_zero, zero, zero_current, hold.",
+        enum=SafeState,
     ),
     _rw("SAFE:BIAS", Kind.DOUBLE, "Bias of the safe state 'hold'.", egu="V", default=0.0),
 )
@@ -268,8 +292,10 @@ SOFTWARE_RAMP: tuple[PV, ...] = (
     _rw(
         "SOFT:END",
         Kind.ENUM,
-        "Ends the software ramp with this termination: safe state, then RESULT (whose n_samples "
-        "is 0). Put completion when done.",
+        "Ends the software ramp with this termination: safe state, then RESULT (n_samples 0, "
+        "file_segment -1, stop_bias the last setpoint, charge and height_change NaN). State safe "
+        "after completed and stopped_by_plan, else tripped. 'none' is refused. Put completion when "
+        "done.",
         enum=Termination,
     ),
     PV(
@@ -313,10 +339,12 @@ FILES: tuple[PV, ...] = (
         "FILE:CAPTURE",
         Kind.INT,
         "1 opens capture (segment numbers count from 0), 0 closes the open file. While it is 1 "
-        "every exposure is recorded. Put completion when done.",
+        "every exposure of GO is recorded and the other FILE: PVs are refused. A file is made with "
+        "its first row. Refused (file_error) where a segment of this prefix exists. Put completion "
+        "when done.",
         default=0,
     ),
-    PV("FILE:SEGMENT", Kind.INT, "Number of the open file.", default=-1),
+    PV("FILE:SEGMENT", Kind.INT, "Number of the open file, -1 without.", default=-1),
 )
 
 AFM: tuple[PV, ...] = (
@@ -335,7 +363,8 @@ AFM: tuple[PV, ...] = (
     _rw(
         "STAGE:X",
         Kind.DOUBLE,
-        "Target. Put completion when settled; refused outside the limits or while energised.",
+        "Target. Put completion when settled; refused outside the limits, while this axis moves, "
+        "during an image, and while armed or energised.",
         egu="um",
     ),
     PV("STAGE:X:RBV", Kind.DOUBLE, "Position.", egu="um"),
@@ -361,7 +390,8 @@ AFM: tuple[PV, ...] = (
     _rw(
         "TOPO:GO",
         Kind.INT,
-        "Takes the image; put completion when the file is closed. Refused while energised.",
+        "Takes the image; put completion when the file is closed. Refused while armed, energised or "
+        "moving, and where the file exists (file_error).",
     ),
     PV("TOPO:SEQ", Kind.INT, "Increases by one with every image written."),
 )

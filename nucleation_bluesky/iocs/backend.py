@@ -99,6 +99,9 @@ class ControllerBackend(Protocol):
     async def next_block(self) -> Block | None:
         """Return the next consecutive samples, None after the last one of the ramp.
 
+        Return within a second (a block may be short): the exposure ends as ``stale`` after 5 s
+        without one. The call is cancelled when kill or a lost heartbeat ends the exposure.
+
         Raises
         ------
         Exception

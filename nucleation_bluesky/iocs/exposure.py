@@ -1,12 +1,8 @@
 """One controller-run exposure over a backend: blocks, compliance, abort; and its summary."""
 
 import asyncio
-import contextlib
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeVar
 
 import numpy as np
 
@@ -14,15 +10,11 @@ from nucleation_bluesky.contract.enums import AfterTrip, Termination
 from nucleation_bluesky.contract.files import WAVEFORM_CHANNELS
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
 from nucleation_bluesky.iocs.backend import Aborted, Block, ControllerBackend
-from nucleation_bluesky.iocs.compliance import ComplianceChecker
+from nucleation_bluesky.iocs.compliance import ComplianceChecker, Trip
 
 BLOCK_TIMEOUT = 5.0  # a backend owes a block at least this often
 ABORT_TIMEOUT = 5.0  # on top of the after-trip action
-_T = TypeVar("_T")
-
-
-class Stopped(Exception):  # noqa: N818 - a decision, not an error of the program
-    """Kill, heartbeat or stall ended the exposure while it waited for the backend."""
+STOP_TIMEOUT = 0.2  # how long a stopped driver call may linger
 
 
 @dataclass
@@ -66,42 +58,22 @@ class Exposure:
     def __init__(self, backend: ControllerBackend, spec: RampSpec, compliance: Compliance):
         self._backend = backend
         self._checker = ComplianceChecker(compliance, spec)
-        self._stop: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
+        self._stopped: Termination | None = None
+        self._ramp: asyncio.Task[None] | None = None
         self.record = Record(spec)
 
     def stop(self, termination: Termination) -> None:
         """End the exposure; whoever calls this brings the safe state himself."""
-        if not self._stop.done():
-            self._stop.set_result(termination)
+        if self._stopped is None:
+            self._stopped = termination
+            if self._ramp is not None:
+                self._ramp.cancel()
 
     @property
     def last_bias(self) -> float:
         """Bias of the newest recorded sample, V."""
-        return (
-            float(self.record.blocks[-1].bias[-1]) if self.record.blocks else self.record.spec.start
-        )
-
-    async def _or_stop(
-        self,
-        work: Callable[[], Awaitable[_T]],
-        timeout: float,  # noqa: ASYNC109
-    ) -> _T:
-        if self._stop.done():  # nothing may start after the safe state was ordered
-            raise Stopped
-        task = asyncio.ensure_future(work())
-        await asyncio.wait({task, self._stop}, timeout=timeout, return_when="FIRST_COMPLETED")
-        if task.done() and not self._stop.done():
-            return task.result()
-        if not task.done():
-            task.cancel()
-            # A driver call in a thread cannot be cancelled: do not wait for it.
-            await asyncio.wait({task}, timeout=0.05)
-        if task.done() and not task.cancelled():
-            with contextlib.suppress(Exception):  # the stop outweighs the driver's complaint
-                task.result()
-        if self._stop.done():
-            raise Stopped
-        raise TimeoutError
+        record = self.record
+        return float(record.blocks[-1].bias[-1]) if record.blocks else record.spec.start
 
     async def run(self) -> Record:
         """Run to the end, a trip, a stop or an error; the caller brings the safe state.
@@ -112,35 +84,57 @@ class Exposure:
             Never raises for a failing backend: the termination and ``error`` tell.
         """
         record = self.record
-        try:
-            await self._ramp()
-        except Stopped:
-            if record.termination is Termination.NONE:
-                record.termination = self._stop.result()
-        except TimeoutError:
-            record.termination = Termination.STALE
-            record.error = f"the backend delivered nothing for {BLOCK_TIMEOUT:g} s"
-        except Exception as error:  # noqa: BLE001 - any driver error must end in the safe state
-            record.termination = Termination.BACKEND_FAULT
-            record.error = f"{type(error).__name__}: {error}"
+        if self._stopped is None:  # nothing may start after the safe state was ordered
+            self._ramp = asyncio.create_task(self._run_ramp())
+            try:
+                while not self._ramp.done():
+                    await asyncio.wait({self._ramp}, timeout=STOP_TIMEOUT)
+                    if self._stopped is not None:
+                        break  # even where a driver swallows the cancellation
+            finally:
+                self._ramp.cancel()
+        if self._stopped is not None and record.termination is Termination.NONE:
+            record.termination = self._stopped
         record.baseline = self._checker.baseline
         return record
 
-    async def _ramp(self) -> None:
+    async def _run_ramp(self) -> None:
         record, spec = self.record, self.record.spec
-        await self._or_stop(lambda: self._backend.start_ramp(spec), BLOCK_TIMEOUT)
-        while (block := await self._or_stop(self._backend.next_block, BLOCK_TIMEOUT)) is not None:
-            trip = self._checker.check(block)
-            if trip is None:
-                record.blocks.append(block)
-                continue
-            record.blocks.append(_head(block, trip.index - block.first_index + 1))
-            record.termination, record.trip_index = trip.termination, trip.index
-            wait = spec.after_time + reverse_time(spec, self.last_bias) + ABORT_TIMEOUT
-            abort = partial(self._backend.abort, trip.index, spec)
-            record.aborted = await self._or_stop(abort, wait)
-            return
-        record.termination = Termination.COMPLETED
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(BLOCK_TIMEOUT) as limit:
+                await self._backend.start_ramp(spec)
+                while True:
+                    limit.reschedule(now() + BLOCK_TIMEOUT)
+                    block = await self._backend.next_block()
+                    if block is None:
+                        record.termination = Termination.COMPLETED
+                        return
+                    if (trip := self._take(block)) is not None:
+                        break
+                    await asyncio.sleep(0)  # kill and heartbeat get their turn between blocks
+                wait = spec.after_time + reverse_time(spec, self.last_bias) + ABORT_TIMEOUT
+                limit.reschedule(now() + wait)
+                record.aborted = await self._backend.abort(trip.index, spec)
+        except TimeoutError as error:
+            tripped = record.trip_index >= 0
+            record.termination = Termination.BACKEND_FAULT if tripped else Termination.STALE
+            what = "the abort did not finish in time" if tripped else "no new samples"
+            record.error = f"{what} ({error or f'waited {BLOCK_TIMEOUT:g} s or more'})"
+        except Exception as error:  # noqa: BLE001 - any driver error must end in the safe state
+            record.termination = Termination.BACKEND_FAULT
+            record.error = f"{type(error).__name__}: {error}"
+
+    def _take(self, block: Block) -> Trip | None:
+        """Check and keep a block, up to the sample that trips."""
+        record = self.record
+        trip = self._checker.check(block)
+        if trip is None:
+            record.blocks.append(block)
+            return None
+        record.blocks.append(_head(block, trip.index - block.first_index + 1))
+        record.termination, record.trip_index = trip.termination, trip.index
+        return trip
 
 
 def reverse_time(spec: RampSpec, bias: float) -> float:

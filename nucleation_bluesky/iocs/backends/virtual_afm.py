@@ -204,7 +204,8 @@ class VirtualController:
         if ramp is None or not math.isnan(ramp.end) or ramp.next_index >= ramp.spec.n_samples:
             return None
         begin, end = ramp.next_index, self._block_end(ramp)
-        await self._clock.reach(ramp.mark, ramp.zero + (end - 1) * ramp.interval)
+        # Instrument time advances when the ramp has ended: an abort may lie before this block's end.
+        await self._clock.wait(ramp.mark, ramp.zero + (end - 1) * ramp.interval)
         if ramp is not self._ramp or not math.isnan(ramp.end):
             return None
         exposure = ramp.exposure
@@ -248,7 +249,7 @@ class VirtualController:
         recorder.extend(exposure.signals, trip_index + 1 + spec.n_post)
         post = self._block(exposure, trip_index + 1, trip_index + 1 + spec.n_post)
         charge = recorder.charge_after(exposure.signals, trip_index, safe_at)
-        await self._clock.reach(self._clock.mark(), ramp.zero + max(safe_at, last))
+        await self._clock.wait(ramp.mark, ramp.zero + max(safe_at, last))
         return Aborted(post, p.latency, charge)
 
     # ---- software ramps ------------------------------------------------------------------
@@ -418,7 +419,8 @@ class VirtualImager:
         mark, begin = clock.mark(), clock.now
         image = await asyncio.to_thread(self._world.image, (x, y), size, pixels, begin)
         duration = pixels * self._world.parameters.image_line_time
-        await clock.reach(mark, begin + duration)
+        await clock.wait(mark, begin + duration)
+        clock.advance(begin + duration)
         return image
 
 

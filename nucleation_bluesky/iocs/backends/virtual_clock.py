@@ -65,7 +65,6 @@ class VirtualClock:
         due = mark.wall + (instrument - mark.instrument) / self.speed
         return max(due - time.monotonic(), 0.0)
 
-    async def reach(self, mark: Mark, instrument: float) -> None:
-        """Wait until an instrument time, paced from ``mark``."""
+    async def wait(self, mark: Mark, instrument: float) -> None:
+        """Wait in wall time until ``instrument``, paced from ``mark``; does not advance it."""
         await asyncio.sleep(self.delay(mark, instrument))
-        self.advance(instrument)
