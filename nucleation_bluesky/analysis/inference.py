@@ -116,7 +116,10 @@ def _null_windows(
     chosen = np.unique(np.linspace(0, n - 1, min(n, 500)).astype(int))
     parts = []
     for k in range(4):
-        end = anchors.last[chosen] - binning * (WINDOW // 2 + k * WINDOW)
+        # well away from the growth, which may be longer than a window of this binning
+        length = anchors.last[chosen] - anchors.first[chosen] + 1
+        back = np.maximum(binning * WINDOW // 2, (0.2 + 0.18 * k) * length)
+        end = anchors.last[chosen] - back.astype(np.int64)
         enough = end - anchors.first[chosen] + 1 >= binning * 8
         part = chosen[enough]
         if len(part):
@@ -190,7 +193,7 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
     longest = int(lengths.max(initial=0))
     binning = 1
     poles: list[float | None] = list(known)
-    while todo.any() and (binning == 1 or longest >= 32 * binning):
+    while todo.any() and (binning == 1 or longest >= 2 * WINDOW * binning):
         index = np.flatnonzero(todo)
         fits, threshold, shared = _run_level(
             ramps, result, index, binning, suspects, poles, error_rate
@@ -313,7 +316,9 @@ def _run_level(
             else:
                 fits[field_.name][members] = value
         fits["spread"][members] *= _discrepancy(fit, size, threshold)
-        robust, other = _robust(channels, present, suspects[index[members]], fit, shared)
+        robust, other = _robust(
+            channels, present, suspects[index[members]], fit, shared, threshold
+        )
         fits["robust"][members] = robust
         fits["other"][members] = other
         for k, c in enumerate(present):
@@ -396,8 +401,11 @@ def _robust(
     suspects: np.ndarray,
     fit: Fit,
     shared: Shared,
+    threshold: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Evidence for growth that survives ignoring the samples that may be a spike.
+
+    Where the other channel alone is clear, its evidence stands as the lower bound it is.
 
     Returns the smallest over the channels that may have spiked, and the evidence of the channels
     other than that one.
@@ -405,7 +413,12 @@ def _robust(
     robust, other = fit.evidence.copy(), fit.evidence.copy()
     w = channels[0].data.shape[1]
     for k, c in enumerate(present):
-        rows = np.flatnonzero(suspects[:, c] > 0)
+        suspect = suspects[:, c] > 0
+        rest = fit.channel_evidence.sum(axis=1) - fit.channel_evidence[:, k]
+        clear = suspect & (rest > 2.0 * threshold)
+        robust[clear] = np.minimum(robust[clear], rest[clear])
+        other[clear] = np.minimum(other[clear], rest[clear])
+        rows = np.flatnonzero(suspect & ~clear)
         if not len(rows):
             continue
         gone = np.arange(w)[None, :] >= w - suspects[rows, c][:, None]

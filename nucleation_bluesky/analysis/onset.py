@@ -9,6 +9,7 @@ each growth law is, and the joint distribution of growth rates in current and he
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -124,7 +125,7 @@ def _profile(channel: Channel, shapes: np.ndarray) -> _Profile:
     information = np.einsum("gw,gw->g", projected, flat)
     data = channel.data
     n = len(data)
-    number = (data @ projected.T).astype(np.float32)
+    number = data.astype(np.float32) @ projected.T.astype(np.float32)
     white = data @ precision
     null = np.einsum("nw,nw->n", data, white)
     dof = np.full(n, float(max(w - 2, 0)))
@@ -146,21 +147,23 @@ def _profile(channel: Channel, shapes: np.ndarray) -> _Profile:
         null[same] -= np.einsum("nj,jk,nk->n", part, inverse, part)
         dof[same] -= len(gone)
     dof = np.maximum(dof, 0.0)
-    tiny = 1e-5 * information.astype(np.float32) + 1e-30
-    amplitude = np.where(info > tiny, number / np.maximum(info, tiny), 0.0)
-    snr2 = np.where((number > 0) & (info > tiny), number * amplitude, 0.0)
+    tiny = (1e-5 * information + 1e-30).astype(np.float32)
+    np.maximum(number, 0.0, out=number)
+    if len(rows):
+        number[info <= tiny] = 0.0
+    amplitude = number / np.maximum(info, tiny)
+    snr2 = number
+    snr2 *= amplitude
     prior = channel.scale_dof
     total = np.maximum(null, 1e-12)[:, None]
     # Student likelihood: the site's noise scale integrated out around the pooled one
-    ratio = (total - np.minimum(snr2, total) + prior) / (total + prior)
-    gain = -0.5 * (dof + prior)[:, None] * np.log(np.maximum(ratio, 1e-12))
+    gain = np.minimum(snr2, total.astype(np.float32))
+    gain *= (-1.0 / (total + prior)).astype(np.float32)
+    np.log1p(np.maximum(gain, -1.0 + 1e-7, out=gain), out=gain)
+    gain *= (-0.5 * (dof + prior)[:, None]).astype(np.float32)
     shape = (n, powers, grid)
     return _Profile(
-        gain.astype(np.float32).reshape(shape),
-        np.maximum(amplitude, 0.0).reshape(shape),
-        snr2.reshape(shape),
-        null,
-        dof,
+        gain.reshape(shape), amplitude.reshape(shape), snr2.reshape(shape), null, dof
     )
 
 
@@ -202,7 +205,7 @@ def _rate_prior(
     return -0.5 * ((d * x * x - 2.0 * b * x * y + a * y * y) / det + np.log(det))
 
 
-def fit_onsets(channels: Sequence[Channel], shared: Shared, ratio: float = 1.02) -> Fit:
+def fit_onsets(channels: Sequence[Channel], shared: Shared, ratio: float = 1.03) -> Fit:
     """Posterior of the onset of every site.
 
     Parameters
@@ -337,6 +340,10 @@ def learn_shared(
     strict, strict_score = _learn(
         channels, known_poles, pole_grid, start_shared(channels, start, hemisphere=True)
     )
+    fit = fit_onsets(channels, strict, ratio=1.05)
+    dof = channels[0].data.shape[1] - 4
+    if float(np.mean(np.sum(fit.misfit - 1.0, axis=1))) * dof < 4.0:
+        return strict  # nothing left that freedom could explain
     free, free_score = _learn(
         channels, known_poles, pole_grid[pole_grid <= 2.0], start_shared(channels, start, False)
     )
@@ -355,10 +362,12 @@ def _learn(
     grid = _grid(w, 1.05)
     poles = [0.2 if p is None else p for p in known_poles]
 
+    @lru_cache(maxsize=len(poles) * len(pole_grid) + 16)
     def profile(c: int, pole: float) -> _Profile:
         return _profile(channels[c], templates(grid, w, channels[c].powers, pole))
 
     current = [profile(c, p) for c, p in enumerate(poles)]
+    n = len(channels[0].data)
     score, deviation = -np.inf, np.zeros(len(poles))
     for step in range(rounds + 1):
         for c, known in enumerate(known_poles):
@@ -367,13 +376,14 @@ def _learn(
             fine = step == rounds
             trials = pole_grid if not fine else poles[c] * np.geomspace(0.85, 1.18, 7)
             trials = trials if not fine or poles[c] > 0 else np.array([0.0, 0.02, 0.04])
-            made = [profile(c, p) for p in trials]
+            made = [profile(c, float(p)) for p in trials]
             scores = np.array(
                 [_marginal([*current[:c], m, *current[c + 1 :]], channels, grid, shared)[0]
                  for m in made]
             )  # fmt: skip
+            # a long time constant mimics a higher power: half a unit per site and e-fold beyond 2
+            scores -= 0.5 * n * np.log(np.maximum(trials / 2.0, 1.0))
             best = int(np.argmax(scores))
-            score = float(scores[best])
             if fine:
                 weight = np.exp(scores - scores.max())
                 middle = float(weight @ trials / weight.sum())
