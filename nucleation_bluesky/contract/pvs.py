@@ -132,7 +132,7 @@ CORE: tuple[PV, ...] = (
         Kind.ENUM,
         "Why the last command was refused, or why the state is fault. A refused write completes "
         "normally and leaves the value of its PV unchanged. The next accepted command sets it back "
-        "to none, or in state fault to the latched reason; HEARTBEAT and CLOCK:SYNC do not touch it.",
+        "to none, or in state fault to the latched reason; HEARTBEAT and CLOCK:SYNC leave it.",
         enum=Fault,
     ),
     PV("FAULT:TEXT", Kind.CHARS, "The same in words.", length=256, default=""),
@@ -390,8 +390,8 @@ AFM: tuple[PV, ...] = (
     _rw(
         "TOPO:GO",
         Kind.INT,
-        "Takes the image; put completion when the file is closed. Refused while armed, energised or "
-        "moving, and where the file exists (file_error).",
+        "Takes the image; put completion when the file is closed. Refused while armed, energised "
+        "or moving, and where the file exists (file_error).",
     ),
     PV("TOPO:SEQ", Kind.INT, "Increases by one with every image written."),
 )
