@@ -1,6 +1,7 @@
 """Nucleation against the distance to the nearest grain boundary."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import lmfit
 import numpy as np
@@ -127,7 +128,7 @@ def onset_profile(
             edges = np.concatenate([[float(distance[finite].min())], edges])
     edges = np.asarray(edges, dtype=float)
     rows = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = finite & (distance >= low) & (distance < high)
         values = onset[inside & nucleated & np.isfinite(onset)]
         total, hits = int(inside.sum()), int(nucleated[inside].sum())

@@ -27,7 +27,7 @@ def correct_volume(
 def correct_radius(
     apparent_radius: np.ndarray, height: np.ndarray, tip_radius: float
 ) -> np.ndarray:
-    """Base radius of an isolated cap from its apparent base radius and height, m.
+    """Return the base radius of an isolated cap from its apparent base radius and height, m.
 
     sqrt(r'^2 - 2 R h), exact for a cap; 0 where the tip alone explains the width.
     """
