@@ -266,12 +266,15 @@ class Completion:
             If the connection is lost meanwhile.
         """
         deadline = time.monotonic() + timeout
-        while not self._event.wait(max(0.0, min(_POLL, deadline - time.monotonic()))):
-            if not self._signal.connected:
+        done = False
+        while not done:
+            done = self._event.wait(max(0.0, min(_POLL, deadline - time.monotonic())))
+            # libca also calls back when the connection is lost: that is no completion
+            if not self._signal.control_pv.connected:
                 raise NotConnectedError(
                     f"the connection to {self._signal.pvname} was lost while waiting for it"
                 )
-            if time.monotonic() >= deadline:
+            if not done and time.monotonic() >= deadline:
                 raise PutTimeoutError(
                     f"{self._signal.pvname} did not complete within {timeout:.1f} s; is its "
                     "controller running?"

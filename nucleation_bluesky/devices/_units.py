@@ -16,6 +16,9 @@ _NOT_A_UNIT = (
     ValueError,
     TypeError,
     AttributeError,
+    SyntaxError,
+    AssertionError,  # pint's parser on a dangling operator
+    ArithmeticError,
 )
 
 

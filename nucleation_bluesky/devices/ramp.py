@@ -1,6 +1,7 @@
 """The ramp controller: one trigger is one guarded exposure, run and aborted by the controller."""
 
 import threading
+import time
 from typing import Any
 
 from ophyd import Component, Signal
@@ -15,7 +16,12 @@ from nucleation_bluesky.devices._signals import (
     write_together,
 )
 from nucleation_bluesky.devices._worker import Worker
-from nucleation_bluesky.devices.errors import BadValueError, ExposureFailedError, InstrumentError
+from nucleation_bluesky.devices.errors import (
+    BadValueError,
+    ExposureFailedError,
+    InstrumentError,
+    PutRefusedError,
+)
 from nucleation_bluesky.devices.exposure import ExposureDevice, ExposureGuard
 from nucleation_bluesky.ledger import Claim
 
@@ -223,11 +229,11 @@ class RampController(ExposureDevice):
         directory = self.data_directory
         if directory is None or not self.controller.capabilities.files:
             if self.controller.capabilities.files:
-                self.file_capture.write(0)
+                self._close_capture()
             return
         directory.local.mkdir(parents=True, exist_ok=True)
         prefix = self._new_files()
-        self.file_capture.write(0)
+        self._close_capture()
         write_together(
             [
                 (self.file_dir, directory.on_controller),
@@ -257,12 +263,26 @@ class RampController(ExposureDevice):
         try:
             self._idle.wait(TIMEOUT)
             if self._announcer is not None:
-                self.file_capture.write(0)
                 self._announcer = None
+                self._close_capture()
         finally:
             unstaged = super().unstage()
             self._read_done = True
         return unstaged
+
+    def _close_capture(self) -> None:
+        """Close the files; a controller that is still ending an exposure refuses at first."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            self.file_capture.command(0)
+            if self.file_capture.get() == 0:
+                return
+            if time.monotonic() > deadline:
+                raise PutRefusedError(
+                    f"the controller did not close its waveform files "
+                    f"({self.controller.fault_description()})"
+                )
+            self._worker.pause(0.05)
 
     # -- exposure --------------------------------------------------------------------------------
 
