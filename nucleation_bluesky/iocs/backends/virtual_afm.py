@@ -204,7 +204,7 @@ class VirtualController:
         if ramp is None or not math.isnan(ramp.end) or ramp.next_index >= ramp.spec.n_samples:
             return None
         begin, end = ramp.next_index, self._block_end(ramp)
-        # Instrument time advances when the ramp has ended: an abort may lie before this block's end.
+        # Instrument time advances when the ramp has ended: an abort may lie before this.
         await self._clock.wait(ramp.mark, ramp.zero + (end - 1) * ramp.interval)
         if ramp is not self._ramp or not math.isnan(ramp.end):
             return None

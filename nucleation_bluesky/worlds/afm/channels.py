@@ -183,6 +183,7 @@ class Recorder:
         out = low_pass(
             signals.total,
             grid,
+            -t0 / n,
             signals.total(grid),
             signals.events,
             self._settings.tau,
@@ -198,19 +199,20 @@ class Recorder:
         if end <= begin:
             return
         fine = np.arange((begin - 1) * substeps, (end - 1) * substeps + 1)
-        grid = fine * (self.interval / substeps)
+        step = self.interval / substeps
+        grid = fine * step
         radius = signals.radius(grid)
         events = signals.events
         tau = self._settings.tau
         values = signals.faradaic(grid, radius) + signals.background(grid)
-        current = low_pass(signals.total, grid, values, events, tau, float(self._current[-1]))
+        current = low_pass(signals.total, grid, step, values, events, tau, float(self._current[-1]))
         if self._settings.feedback:
             state = float(self._radius[-1])
             if state == 0 and not radius.any():
                 height = np.zeros(len(grid) - 1)
             else:
                 tau = self._p.height_tau
-                height = low_pass(signals.radius, grid, radius, events, tau, state)
+                height = low_pass(signals.radius, grid, step, radius, events, tau, state)
         else:
             height = np.zeros(len(grid) - 1)
         self._current = np.concatenate([self._current, current[substeps - 1 :: substeps]])

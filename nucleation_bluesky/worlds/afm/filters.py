@@ -27,6 +27,7 @@ def hold_weights(x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndar
 def low_pass(
     inputs: Callable[[np.ndarray], np.ndarray],
     grid: np.ndarray,
+    step: float,
     values: np.ndarray,
     events: np.ndarray,
     tau: float,
@@ -40,6 +41,8 @@ def low_pass(
         Input as a function of time, right-continuous.
     grid : ndarray, shape (n + 1,)
         Times, s; the response is returned for all but the first.
+    step : float
+        Distance of the grid's points, s (given, so that no rounding depends on its length).
     values : ndarray, shape (n + 1,)
         ``inputs(grid)``.
     events : ndarray
@@ -53,7 +56,6 @@ def low_pass(
     -------
     ndarray, shape (n,)
     """
-    step = (grid[-1] - grid[0]) / (len(grid) - 1)
     decay, w0, w1 = (float(v) for v in hold_weights(step / tau))
     gain = w0 * values[:-1] + w1 * values[1:]
     events = events[(events > grid[0]) & (events <= grid[-1])]

@@ -121,7 +121,7 @@ class Drive:
 
     def index(self, time: np.ndarray | float) -> np.ndarray:
         """Segment in force just after ``time``."""
-        return np.clip(np.searchsorted(self.t0, time, side="right") - 1, 0, len(self.t0) - 1)
+        return np.maximum(np.searchsorted(self.t0, time, side="right") - 1, 0)
 
     def eta(self, time: np.ndarray | float, index: np.ndarray) -> np.ndarray:
         """Overpotential, V."""

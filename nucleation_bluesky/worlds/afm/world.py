@@ -117,8 +117,10 @@ class AfmWorld:
             cause = "none"
         elif trip_index == exposure.glitch_index:
             cause = "glitch"
-        elif before > 0 or born <= trip:
+        elif born <= trip:
             cause = "growth"
+        elif before > 0:
+            cause = "older_deposit"
         else:
             cause = "noise"
         commanded = self.stage.commanded
