@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nucleation_bluesky.report.figures import curves, maps, statistics
+from nucleation_bluesky.storage.analyse_summary import tripped_overshoot
 from nucleation_bluesky.storage.analysis_result import AnalysisResult
 
 
@@ -179,10 +180,7 @@ def site_plates(result: AnalysisResult) -> list[Plate]:
             "Largest value recorded in each site that compliance ended, relative to the limit.",
             "text on Fig. 4c and 5d",
             lambda: statistics.fig_overshoot(
-                *(
-                    _tripped(result, f"{c}_overshoot") if result.ramps.mode in (c, "both") else None
-                    for c in ("current", "height")
-                )
+                *(tripped_overshoot(result, c) for c in ("current", "height"))
             ),
         ),
         Plate(
@@ -204,12 +202,6 @@ def site_plates(result: AnalysisResult) -> list[Plate]:
         ),
     ]
     return plates
-
-
-def _tripped(result: AnalysisResult, name: str) -> np.ndarray:
-    values = result.sites[name].values.astype(float).copy()
-    values[~result.sites["nucleated"].values.astype(bool)] = np.nan
-    return values
 
 
 def _boundary(result: AnalysisResult) -> Figure:
@@ -312,12 +304,11 @@ def overshoot_groups(
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for result in results:
         for channel in ("current", "height"):
-            if result.ramps.mode in (channel, "both"):
-                values = _tripped(result, f"{channel}_overshoot")
-                values = values[np.isfinite(values)]
-                if values.size:
-                    median, high = np.percentile(values, [50, 99])
-                    rows.setdefault(channel, []).append(
-                        (1 / result.ramps.sample_period, float(median), float(high))
-                    )
+            values = tripped_overshoot(result, channel)
+            if values is None or not np.isfinite(values).any():
+                continue
+            median, high = np.nanpercentile(values, [50, 99])
+            rows.setdefault(channel, []).append(
+                (1 / result.ramps.sample_period, float(median), float(high))
+            )
     return {k: tuple(np.array(v).T) for k, v in rows.items()}  # type: ignore[misc]
