@@ -10,7 +10,6 @@ import sys
 import time
 
 import numpy as np
-
 from nucleation_bluesky.contract.enums import AfterTrip, SafeState
 from nucleation_bluesky.contract.ramp import RampSpec
 from nucleation_bluesky.iocs.backend import Aborted, AfmBackend, Block, Capabilities, Snapshot

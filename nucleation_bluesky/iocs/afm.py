@@ -126,10 +126,12 @@ class AfmFrontEnd(FrontEnd):
         async def apply(value: float) -> float:
             self.state.require_idle(name)
             try:
-                return await self.backend.controller.set_parameter(name, float(value))
+                applied = await self.backend.controller.set_parameter(name, float(value))
             except (ValueError, KeyError, NotImplementedError) as error:
                 text = f"{name}: {error or 'not supported by this instrument'}"
                 raise Refusal(Fault.BAD_PARAMETER, text) from None
+            await self.publish_capabilities()
+            return applied
 
         return apply
 

@@ -84,7 +84,12 @@ class Snapshot:
 
 @runtime_checkable
 class ControllerBackend(Protocol):
-    """Bias, current and height of one instrument."""
+    """Bias, current and height of one instrument.
+
+    A backend may also have ``settings``, a mapping of setting (``AMP:GAIN``...) to the value in
+    force at boot, SI; without it the contract's defaults are published. ``capabilities`` is read
+    again after every ``set_parameter``.
+    """
 
     capabilities: Capabilities
 

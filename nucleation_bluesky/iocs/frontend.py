@@ -115,11 +115,17 @@ class FrontEnd:
         await post("FAMILY", self._family)
         await post("BOOT", secrets.token_hex(8))
         await post("SAFE:POLICY", parameters.default_policy(caps))
-        for suffix, value in _capability_values(caps).items():
+        await self.publish_capabilities()
+        for suffix, value in getattr(self.backend.controller, "settings", {}).items():
             await post(suffix, value)
         self.trace("boot", boot=self.channels.value("BOOT"), epoch=self.state.epoch)
         await self.make_safe("boot")
         await self.publish()
+
+    async def publish_capabilities(self) -> None:
+        """Publish the capabilities; a change of gain or filter may alter them."""
+        for suffix, value in _capability_values(self.backend.controller.capabilities).items():
+            await self.channels.post(suffix, value)
 
     async def publish(self) -> None:
         """Publish what changed in the state."""

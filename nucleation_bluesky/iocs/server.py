@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from caproto import CaprotoNetworkError, CaprotoRuntimeError
 from caproto.asyncio.server import Context, VirtualCircuit
 from caproto.server.common import DisconnectedCircuit
+from pydantic import ValidationError
 
 from nucleation_bluesky.iocs.afm import AfmFrontEnd
 from nucleation_bluesky.iocs.backend import AfmBackend
@@ -248,6 +249,10 @@ def run_afm_ioc(
     make = getattr(importlib.import_module(module), name)
     try:
         backend = make(seed, parse_speed(speed), truth, **dict(world or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise IocError(f"the setting '{name}' cannot be used: {first['msg']}") from error
     except (TypeError, ValueError) as error:
         raise IocError(f"the virtual instrument cannot be made: {error}") from error
     asyncio.run(serve(backend, prefix, ready=ready, trace=trace))

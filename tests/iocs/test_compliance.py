@@ -1,5 +1,6 @@
 """The blockwise checker against an independent loop over samples."""
 
+import itertools
 import math
 
 import numpy as np
@@ -65,7 +66,7 @@ def reference(compliance, spec, bias, current, height, saturated, fresh):
 
 def blocks(signal, cuts):
     edges = [0, *sorted(cuts), len(signal[0])]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         bias, current, height, saturated, fresh = (v[low:high] for v in signal)
         yield Block(low, bias, current, height, saturated, fresh)
 

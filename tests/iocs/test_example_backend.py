@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
+
 from tests.iocs.client import Client
 from tests.support.ioc import channel_access_environment
 

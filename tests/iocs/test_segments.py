@@ -1,7 +1,9 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -72,8 +74,6 @@ def test_refuses_bad_input(tmp_path):
 
 
 def test_nearly_full_disk(tmp_path, monkeypatch):
-    import shutil
-
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("nucleation_bluesky.segments.shutil.disk_usage", lambda _: usage)
     with pytest.raises(SegmentError, match="nearly full"):
@@ -94,7 +94,7 @@ for seq in range(1, 1000):
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL])
 def test_killed_writer_loses_no_announced_row(tmp_path, stop):
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path), here], stdout=subprocess.PIPE, text=True
     )
