@@ -28,7 +28,7 @@ from nucleation_bluesky.analysis.windows import Anchors, find_anchors, window
 
 WINDOW = 96  # bins; growth may fill half of them
 _LENGTHS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4)
-_LEARN = 160  # sites the shared quantities are learnt from
+_LEARN = 120  # sites the shared quantities are learnt from
 _POLES = np.concatenate([[0.0], np.geomspace(0.06, 12.0, 17)])
 
 

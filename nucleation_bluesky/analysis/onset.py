@@ -192,9 +192,9 @@ def _rate_prior(
         amplitude = profile.amplitude[:, pair[c]]
         snr2 = profile.snr2[:, pair[c]]
         log_rise = np.log(np.maximum(amplitude, 1e-30)) + power * np.log(shared.reference)
-        deviations.append(np.clip(log_rise - shared.rate_mean[c], -50.0, 50.0))
+        deviations.append(np.clip(log_rise - np.float32(shared.rate_mean[c]), -50.0, 50.0))
         variances.append(1.0 / np.maximum(snr2, 0.02))
-    cov = shared.rate_cov
+    cov = shared.rate_cov.astype(np.float32)
     if len(deviations) == 1:
         var = cov[0, 0] + variances[0]
         return -0.5 * (deviations[0] ** 2 / var + np.log(var))
@@ -345,7 +345,7 @@ def learn_shared(
     if float(np.mean(np.sum(fit.misfit - 1.0, axis=1))) * dof < 4.0:
         return strict  # nothing left that freedom could explain
     free, free_score = _learn(
-        channels, known_poles, pole_grid[pole_grid <= 2.0], start_shared(channels, start, False)
+        channels, known_poles, pole_grid[pole_grid <= 2.0], start_shared(channels, start, False), 2
     )
     return free if free_score - strict_score > 2.0 * n else strict
 
