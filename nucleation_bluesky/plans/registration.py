@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
 import h5py
 import numpy as np
 from bluesky.utils import MsgGenerator, plan
@@ -15,7 +16,7 @@ from nucleation_bluesky.contract.documents import REGISTRATION_STREAM
 from nucleation_bluesky.contract.files import TOPOGRAPHY_DATASET
 from nucleation_bluesky.plans.protocols import ImagerDevice, StageDevice
 from nucleation_bluesky.plans.site_record import registration_record
-from nucleation_bluesky.plans.stubs import take_topography
+from nucleation_bluesky.plans.stubs import record_topography, take_topography
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,10 @@ class DriftTracker:
         RegistrationError
             If the correlation is too poor or the shift too large; the frame is left alone.
         """
+        yield from bps.checkpoint()
+        yield from bpp.rewindable_wrapper(self._update(site_count), False)
+
+    def _update(self, site_count: int) -> MsgGenerator[None]:
         yield from take_topography(
             self.imager,
             x=self.x,
@@ -187,7 +192,7 @@ class DriftTracker:
             offset_x=offset[0],
             offset_y=offset[1],
         )
-        yield from self._record()
+        yield from record_topography(self.imager, stream=REGISTRATION_STREAM, also=[self.record])
         if not believed:
             raise RegistrationError(
                 f"the sample frame is lost after {site_count} sites: shift {shift * 1e9:.1f} nm "
@@ -196,11 +201,3 @@ class DriftTracker:
                 "map: sites not yet exposed stay usable"
             )
         logger.info("registered: shift (%.2f, %.2f) nm, quality %.2f", dx * 1e9, dy * 1e9, quality)
-
-    def _record(self) -> MsgGenerator[None]:
-        yield from bps.clear_checkpoint()
-        yield from bps.create(REGISTRATION_STREAM)
-        yield from bps.read(self.record)
-        yield from bps.read(self.imager)
-        yield from bps.save()
-        yield from bps.checkpoint()

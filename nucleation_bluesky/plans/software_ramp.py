@@ -221,15 +221,16 @@ def _stepped(
     also: Sequence[Readable],
     stream: str,
 ) -> MsgGenerator[RampResult]:
-    yield from bps.clear_checkpoint()
-
     def kill(_: BaseException) -> MsgGenerator[None]:
         yield Msg("stop", ramp)
 
-    yield from bpp.contingency_wrapper(
-        _climb(ramp, spec, StepDecision(compliance, settings)), except_plan=kill
-    )
-    return (yield from record(ramp, also=also, stream=stream))
+    def expose() -> MsgGenerator[RampResult]:
+        yield from bpp.contingency_wrapper(
+            _climb(ramp, spec, StepDecision(compliance, settings)), except_plan=kill
+        )
+        return (yield from record(ramp, also=also, stream=stream))
+
+    return (yield from bpp.rewindable_wrapper(expose(), False))
 
 
 def _climb(ramp: SoftwareRampDevice, spec: RampSpec, decision: StepDecision) -> MsgGenerator[None]:

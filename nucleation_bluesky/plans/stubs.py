@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
 from bluesky.protocols import Readable
-from bluesky.utils import FailedStatus, MsgGenerator, plan, short_uid
+from bluesky.utils import FailedStatus, MsgGenerator, RunEngineControlException, plan, short_uid
 
 from nucleation_bluesky.contract.documents import PRIMARY_STREAM
 from nucleation_bluesky.contract.ramp import RampSpec
@@ -70,9 +71,10 @@ def bias_ramp(
 ) -> MsgGenerator[RampResult]:
     """Run one exposure at the present site and record it in the open run.
 
-    The device claims the site. From before the claim until the next checkpoint the run cannot be
-    rewound: an immediate pause in this stretch ends the plan through its finalizers, it never
-    repeats the ramp.
+    The device claims the site. Nothing in here is ever replayed: an immediate pause kills the ramp
+    (the device does), and when the plan is resumed it ends through its finalizers, with this site
+    burned and the others usable. A deferred pause waits for the checkpoint between two sites. (A
+    ``clear_checkpoint`` would forbid replay too, but bluesky then refuses every later pause.)
 
     Parameters
     ----------
@@ -95,11 +97,14 @@ def bias_ramp(
     TimeoutError
         If the ramp does not end in time.
     """
-    group = short_uid("ramp")
-    yield from bps.clear_checkpoint()
-    yield from bps.trigger(ramp, group=group)
-    yield from bps.wait(group, timeout=timeout)
-    return (yield from record(ramp, also=also, stream=stream))
+
+    def expose() -> MsgGenerator[RampResult]:
+        group = short_uid("ramp")
+        yield from bps.trigger(ramp, group=group)
+        yield from bps.wait(group, timeout=timeout)
+        return (yield from record(ramp, also=also, stream=stream))
+
+    return (yield from bpp.rewindable_wrapper(expose(), False))
 
 
 @plan
@@ -150,17 +155,30 @@ def take_topography(
     TimeoutError
         If the image does not come in time.
     """
-    group = short_uid("image")
-    yield from bps.clear_checkpoint()
-    imager.stream.put(stream)
-    imager.configure_image(x, y, size, pixels)
-    yield from bps.trigger(imager, group=group)
-    yield from bps.wait(group, timeout=timeout)
-    if record:
-        yield from bps.create(stream)
-        yield from bps.read(imager)
-        yield from bps.save()
-        yield from bps.checkpoint()
+
+    def take() -> MsgGenerator[None]:
+        group = short_uid("image")
+        imager.stream.put(stream)
+        imager.configure_image(x, y, size, pixels)
+        yield from bps.trigger(imager, group=group)
+        yield from bps.wait(group, timeout=timeout)
+        if record:
+            yield from record_topography(imager, stream=stream)
+
+    # a replay would announce two images for one event
+    yield from bpp.rewindable_wrapper(take(), False)
+
+
+@plan
+def record_topography(
+    imager: ImagerDevice, *, stream: str, also: Sequence[Readable] = ()
+) -> MsgGenerator[None]:
+    """Read the image just taken into an event."""
+    yield from bps.create(stream)
+    for device in also:
+        yield from bps.read(device)
+    yield from bps.read(imager)
+    yield from bps.save()
 
 
 @plan
@@ -179,11 +197,20 @@ def clean_up(
     list of str
         What failed, in words.
     """
-    failed = []
+    failed: list[str] = []
+    request: RunEngineControlException | None = None
     for name, step in steps.items():
-        try:
-            yield from step()
-        except (FailedStatus, TimeoutError, OSError, RuntimeError, ValueError) as error:
-            logger.exception("clean-up: %s failed", name)
-            failed.append(f"{name}: {error}")
+        for _ in range(2):
+            try:
+                yield from step()
+            except RunEngineControlException as error:
+                # an abort that arrives during a step must not spare the step: do it again
+                request = error
+                continue
+            except (FailedStatus, TimeoutError, OSError, RuntimeError, ValueError) as error:
+                logger.exception("clean-up: %s failed", name)
+                failed.append(f"{name}: {error}")
+            break
+    if request is not None:
+        raise request
     return failed

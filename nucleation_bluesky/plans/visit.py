@@ -252,6 +252,7 @@ def whole_run(
         yield from bpp.contingency_wrapper(first_checkpoint(), except_plan=make_safe)
 
     def first_checkpoint() -> MsgGenerator[None]:
+        yield Msg("rewindable", None, True)  # a halted plan may have left it off
         yield from bps.checkpoint()
         yield from body()
 

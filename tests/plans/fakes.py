@@ -89,8 +89,12 @@ class FakeExposer(Device):
     def stop(self, *, success=False):
         if self.active or not success:
             self.afm.log.append(("kill", self.name))
+            self.killed = self.active
+
+    killed = False
 
     def pause(self):
+        self.stop()
         raise NoReplayAllowed
 
     def resume(self):
@@ -103,6 +107,7 @@ class FakeExposer(Device):
         return status
 
     def _claim(self):
+        self.afm.log.append(("attempt", self.site.get()))
         self.claim = self.guard.claim()
         self.afm.log.append(("claim", self.claim.x, self.claim.y))
         self.guard.energised(self.claim)
@@ -149,6 +154,7 @@ class FakeRamp(FakeExposer):
 
     def trigger(self):
         status = Status(timeout=10)
+        self.active, self.killed = True, False
         if self.delay:
             threading.Timer(self.delay, self._run, (status,)).start()
         else:
@@ -157,8 +163,10 @@ class FakeRamp(FakeExposer):
 
     def _run(self, status):
         try:
-            self.active = True
             self._claim()
+            if self.killed:
+                self.guard.burned(self.claim, "killed")
+                raise RuntimeError("killed; its site is burned")
             self._expose()
         except Exception as error:  # noqa: BLE001 - as a device's thread does
             status.set_exception(error)
