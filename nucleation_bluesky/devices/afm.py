@@ -5,6 +5,7 @@ from typing import Any
 
 from ophyd import Component, Device
 
+from nucleation_bluesky.contract.enums import SafeState
 from nucleation_bluesky.devices._assets import DataDirectory
 from nucleation_bluesky.devices.amplifier import CurrentAmplifier
 from nucleation_bluesky.devices.controller import Controller, check_units

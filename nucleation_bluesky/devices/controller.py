@@ -112,6 +112,7 @@ class Controller(Device):
         self._epoch: int | None = None
         self._seen_epoch: int | None = None  # by monitor: only ever used to refuse
         self._watching = False
+        self._boot = ""
         self._kills = 0
         self._kill_lock = threading.Lock()
         super().__init__(prefix, name=name, **kwargs)
@@ -136,7 +137,8 @@ class Controller(Device):
             )
         check_units(self)
         self._capabilities = self._read_capabilities()
-        self._epoch = self.epoch.get()
+        self._epoch = self._seen_epoch = self.epoch.get()
+        self._boot = self.boot.get()
         if not self._watching:
             self._watching = True
             self.epoch.subscribe(self._epoch_moved, run=False)
@@ -147,17 +149,26 @@ class Controller(Device):
     def require_undisturbed(self) -> None:
         """Refuse to go on where somebody else killed or restarted the controller.
 
+        A controller that merely found itself suspended for a moment between exposures has kept
+        its parameters; nothing of ours was queued, so its new epoch is taken up.
+
         Raises
         ------
         ArmRefusedError
             If EPOCH moved since it was last read, and not by our own kill.
         """
         ours, seen = self._epoch, self._seen_epoch
-        if ours is not None and seen is not None and seen != ours:
-            raise ArmRefusedError(
-                f"the controller at {self.prefix} was killed, suspended or restarted by somebody "
-                f"else ({self.fault_description()}); find out why, then start the plan again"
-            )
+        if ours is None or seen is None or seen == ours:
+            return
+        fault, boot, epoch = read_together([self.fault, self.boot, self.epoch])
+        if fault == Fault.STALLED and boot == self._boot:
+            logger.warning("%s was suspended for a moment between exposures", self.prefix)
+            self._epoch = self._seen_epoch = epoch
+            return
+        raise ArmRefusedError(
+            f"the controller at {self.prefix} was killed or restarted by somebody else "
+            f"({self.fault_description()}); find out why, then start the plan again"
+        )
 
     @property
     def capabilities(self) -> Capabilities:
