@@ -1,6 +1,6 @@
 """A backend for one's own DAQ card, served through the controller front end.
 
-Run it with ``python examples/my_daq_backend.py MY:AFM:`` and point the configuration's prefix at it.
+Run it with ``python examples/my_daq_backend.py MY:AFM:`` and set that prefix in the configuration.
 Replace ``Card`` by your driver; everything below it stays about as long as it is.
 """
 
@@ -68,7 +68,7 @@ class MyDaq:
         self._spec: RampSpec | None = None
 
     async def safe_state(self, policy: SafeState, bias: float) -> None:
-        """Called at any time, also while a read is pending."""
+        """Set the safe output at once; called at any time, also while a read is pending."""
         self._spec = None
         self._card.write(bias if policy is SafeState.HOLD else 0.0)
 
