@@ -101,6 +101,8 @@ class SegmentWriter:
         HDF5 filter; None by default: a row is written in one piece and noise hardly compresses.
     attributes : mapping, optional
         Further attributes of each file.
+    extra : mapping of str to str, optional
+        Further channels and their units, beyond WAVEFORM_CHANNELS.
 
     Raises
     ------
@@ -117,6 +119,7 @@ class SegmentWriter:
         *,
         compression: str | None = None,
         attributes: Mapping[str, str | float] | None = None,
+        extra: Mapping[str, str] | None = None,
     ):
         if not 1 <= rows <= MAX_ROWS:
             raise SegmentError(f"rows per file must lie between 1 and {MAX_ROWS}, got {rows}")
@@ -124,7 +127,8 @@ class SegmentWriter:
             raise SegmentError(f"row width must lie between 1 and {MAX_ROW_SAMPLES}")
         self.prefix = check_name(prefix, "file prefix")
         self.rows, self.max_samples = rows, max_samples
-        self._row_bytes = max_samples * 4 * len(WAVEFORM_CHANNELS)
+        self._channels = WAVEFORM_CHANNELS | dict(extra or {})
+        self._row_bytes = max_samples * 4 * len(self._channels)
         self.directory = check_directory(directory, self._row_bytes * min(rows, 10))
         self._compression = compression
         self._attributes = dict(attributes or {})
@@ -153,7 +157,8 @@ class SegmentWriter:
         Parameters
         ----------
         channels : mapping of str to ndarray, shape (n,)
-            Arrays of equal length, n <= max_samples, SI units; keys as in WAVEFORM_CHANNELS.
+            Arrays of equal length, n <= max_samples, SI units; keys as in WAVEFORM_CHANNELS (and
+            ``extra``).
         scalars : mapping
             Values of ROW_DATASETS.
 
@@ -177,7 +182,7 @@ class SegmentWriter:
             if self._file is None:
                 self._open_next()
             row = self._row
-            for name in WAVEFORM_CHANNELS:
+            for name in self._channels:
                 data = self._datasets[name]
                 data.resize(row + 1, axis=0)
                 values = np.full(self.max_samples, np.nan, dtype=np.float32)
@@ -235,7 +240,7 @@ class SegmentWriter:
         group = file.create_group(WAVEFORM_GROUP)
         options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         datasets = {}
-        for name, unit in WAVEFORM_CHANNELS.items():
+        for name, unit in self._channels.items():
             datasets[name] = file.create_dataset(
                 waveform_path(name),
                 shape=(0, self.max_samples),

@@ -37,27 +37,14 @@ _SETTINGS: dict[str, tuple[str, str]] = {  # configuration key: (type, unit)
 }
 
 
-def describe_exposure(name: str, source: str, max_samples: int | None) -> dict[str, dict]:
-    """Return the data keys of an exposure.
-
-    Parameters
-    ----------
-    name : str
-        Device; data keys are ``<name>_<role>``.
-    source : str
-        For the data keys.
-    max_samples : int or None
-        Width of the waveform rows, None if no waveforms are written.
-    """
+def describe_exposure(name: str, source: str) -> dict[str, dict]:
+    """Return the data keys of an exposure, waveforms apart: ``<name>_<role>``."""
     keys: dict[str, dict] = {}
     for role, (unit, _) in PRIMARY_ROLES.items():
-        key: dict[str, Any] = {"source": f"{source}{role}", "dtype": "number", "shape": []}
         if role in WAVEFORM_CHANNELS:
-            if max_samples is None:
-                continue
-            key |= {"dtype": "array", "shape": [1, max_samples], "dtype_numpy": "<f4"}
-            key["external"] = "STREAM:"
-        elif role == "exposure":
+            continue
+        key: dict[str, Any] = {"source": f"{source}{role}", "dtype": "number", "shape": []}
+        if role == "exposure":
             key["dtype"] = "string"
         elif role in _TABLES:
             key |= {"dtype": "array", "shape": [MAX_SEGMENTS], "dtype_numpy": "<f8"}
@@ -71,6 +58,23 @@ def describe_exposure(name: str, source: str, max_samples: int | None) -> dict[s
     return keys
 
 
+def describe_waveforms(
+    name: str, source: str, channels: Mapping[str, str], max_samples: int
+) -> dict[str, dict]:
+    """Return the data keys of external waveforms; ``channels`` maps name to unit."""
+    return {
+        f"{name}_{channel}": {
+            "source": f"{source}{channel}",
+            "dtype": "array",
+            "shape": [1, max_samples],
+            "dtype_numpy": "<f4",
+            "external": "STREAM:",
+            "units": unit,
+        }
+        for channel, unit in channels.items()
+    }
+
+
 def padded(values: tuple[float, ...]) -> np.ndarray:
     """Segment values as a fixed array, shape (16,), NaN beyond."""
     table = np.full(MAX_SEGMENTS, np.nan)
@@ -81,14 +85,14 @@ def padded(values: tuple[float, ...]) -> np.ndarray:
 def exposure_reading(
     name: str, values: Mapping[str, Any], spec: RampSpec, timestamp: float | None = None
 ) -> dict[str, dict]:
-    """Return the reading of one exposure; ``values`` holds everything but what ``spec`` says."""
+    """Return the reading of one exposure; ``values`` goes before ``spec``."""
     when = time.time() if timestamp is None else timestamp
     full = {
-        **values,
         "vertices": padded(spec.vertices),
         "rates": padded(spec.rates),
         "ramp_start": spec.start,
         "sample_rate": spec.sample_rate,
+        **values,
     }
     reading = {}
     for role in PRIMARY_ROLES:

@@ -21,6 +21,7 @@ from nucleation_bluesky.devices._base import InstrumentDevice
 from nucleation_bluesky.devices._readings import (
     describe_exposure,
     describe_settings,
+    describe_waveforms,
     exposure_reading,
     settings_reading,
 )
@@ -99,13 +100,16 @@ class ExposureDevice(InstrumentDevice):
     # -- configuration ---------------------------------------------------------------------------
 
     @property
+    def channels(self) -> dict[str, str]:
+        """Waveform channels in the files, with their units."""
+        return dict(WAVEFORM_CHANNELS)
+
+    @property
     def roles(self) -> dict[str, str]:
         """Role -> data key, for the start document."""
-        return {
-            role: f"{self.name}_{role}"
-            for role in PRIMARY_ROLES
-            if role not in WAVEFORM_CHANNELS or self.writes_waveforms
-        }
+        channels = self.channels if self.writes_waveforms else {}
+        plain = [role for role in PRIMARY_ROLES if role not in WAVEFORM_CHANNELS]
+        return {role: f"{self.name}_{role}" for role in (*plain, *channels)}
 
     @property
     def writes_waveforms(self) -> bool:
@@ -263,7 +267,7 @@ class ExposureDevice(InstrumentDevice):
     def _start_files(self, prefix: str) -> None:
         self._announcer = None
         if self.data_directory is not None:
-            channels = {f"{self.name}_{c}": waveform_path(c) for c in WAVEFORM_CHANNELS}
+            channels = {f"{self.name}_{c}": waveform_path(c) for c in self.channels}
             self._announcer = SegmentAnnouncer(
                 self.data_directory.local, prefix, channels, self._max_samples
             )
@@ -329,8 +333,11 @@ class ExposureDevice(InstrumentDevice):
 
     def describe(self) -> Any:
         """Return the data keys of an exposure (no network)."""
-        width = self._max_samples if self.writes_waveforms else None
-        return dict(describe_exposure(self.name, f"PV:{self.prefix}RESULT/", width))
+        source = f"PV:{self.prefix}RESULT/"
+        keys = describe_exposure(self.name, source)
+        if self.writes_waveforms:
+            keys |= describe_waveforms(self.name, source, self.channels, self._max_samples)
+        return keys
 
     def read_configuration(self) -> Any:
         """Compliance, safe state and clock offset (no network)."""

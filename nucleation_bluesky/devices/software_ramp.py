@@ -29,6 +29,7 @@ from nucleation_bluesky.ledger import Claim
 from nucleation_bluesky.segments import SegmentWriter
 
 DEFAULT_STEPS = 4096
+_TIME = {"time": "s"}  # since the first sample: the steps of a plan are irregular
 
 
 class SoftwareBegin(Device):
@@ -101,6 +102,11 @@ class SoftwareRamp(ExposureDevice):
         self._seq = -1
         super().__init__(prefix, name=name, **kwargs)
 
+    @property
+    def channels(self) -> dict[str, str]:
+        """Waveform channels in the files, with their units; time is one of them."""
+        return super().channels | _TIME
+
     def check_spec(self, spec: RampSpec) -> None:
         """Refuse a ramp beyond the bias range, or a controller without software ramps."""
         cap = self.controller.capabilities
@@ -154,7 +160,11 @@ class SoftwareRamp(ExposureDevice):
                 self.data_directory.local.mkdir(parents=True, exist_ok=True)
                 prefix = self._new_files()
                 self._writer = SegmentWriter(
-                    self.data_directory.local, prefix, self.rows_per_file, self._max_samples
+                    self.data_directory.local,
+                    prefix,
+                    self.rows_per_file,
+                    self._max_samples,
+                    extra=_TIME,
                 )
                 self._start_files(prefix)
         except BaseException:
@@ -242,7 +252,7 @@ class SoftwareRamp(ExposureDevice):
             result = self.controller.read_result(claim.token, self._seq)
             self._seq = int(result["seq"])
             found = Termination(int(result["termination"]))
-            self._publish(claim, replace(spec, n_post=0), self._complete(result))
+            self._publish(claim, spec, self._complete(result) | {"sample_rate": math.nan})
             self._require_orderly(found)
             guard.finished(claim, result)
         except BaseException as exc:
@@ -270,7 +280,13 @@ class SoftwareRamp(ExposureDevice):
             scalars = {k: full[k] for k in ("n_samples", "n_post", "termination", "seq")}
             scalars |= {"start_ticks": full["start_ticks"], "sample_rate": math.nan}
             segment, row = self._writer.append(
-                {"bias": bias, "current": current, "height": height}, scalars
+                {
+                    "bias": bias,
+                    "current": current,
+                    "height": height,
+                    "time": ticks - ticks[0] if len(ticks) else ticks,
+                },
+                scalars,
             )
             full |= {"file_segment": segment, "file_row": row}
         return full

@@ -285,7 +285,8 @@ def test_software_ramp_gives_the_same_roles(made):
 
     made.RE(plan())
     data = of(made.documents, "event")[0]["data"]
-    assert set(soft.roles) == set(made.afm.ramp.roles)
+    assert set(soft.roles) == {*made.afm.ramp.roles, "time"}
+    assert math.isnan(data["afm_software_ramp_sample_rate"])
     assert data["afm_software_ramp_termination"] == Termination.COMPLETED
     assert data["afm_software_ramp_n_samples"] == 6
     assert data["afm_software_ramp_stop_bias"] == pytest.approx(-0.5, abs=5e-3)
@@ -296,6 +297,7 @@ def test_software_ramp_gives_the_same_roles(made):
     ).removeprefix("file://localhost")  # fmt: skip
     with h5py.File(path) as file:
         assert np.allclose(file["/entry/data/bias"][0, 1:6], steps, atol=5e-3)
+        assert (np.diff(file["/entry/data/time"][0, :6]) > 0).all()
     with pytest.raises(PutRefusedError):
         made.afm.bias.setpoint.write(-0.2)
     assert made.afm.controller.state.get() != ControllerState.ENERGISED
