@@ -50,7 +50,12 @@ def growth_charge(
         level, slope = inference.background[site, 0], inference.slope[site, 0]
         d, amplitude = inference.distance[site], inference.amplitude[site, 0]
         power = inference.power[site, 0]
-        law = amplitude * d ** (power + 1.0) / (power + 1.0)
+        lead = inference.lead[site]
+
+        def grown(age: float, a: float = amplitude, q: float = power, b: float = lead) -> float:
+            return a * ((age + b) ** (q + 1.0) - b ** (q + 1.0)) / (q + 1.0)
+
+        law = grown(d)
         total = sign * law * dt
         end = int(ramps.offsets[site + 1])
         after = ramps.current[last:end].astype(float) - level
@@ -59,8 +64,7 @@ def growth_charge(
         if trip > last:
             total += np.trapezoid(np.nan_to_num(before), dx=dt)
         elif latency > 0:
-            more = amplitude * (d + latency / dt) ** (power + 1.0) / (power + 1.0) - law
-            total += sign * more * dt
+            total += sign * (grown(d + latency / dt) - law) * dt
         if end > trip + 1:
             held = ramps.bias is not None and np.isclose(
                 ramps.bias[trip + 1], ramps.bias[trip], rtol=0.02

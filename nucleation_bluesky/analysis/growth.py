@@ -50,10 +50,23 @@ def filtered_power(elapsed: np.ndarray, power: float, pole: float) -> np.ndarray
     x, ratio = _table(power)
     scaled = u / pole
     gain = np.interp(scaled, x, ratio)
-    far = scaled > _TABLE_END
-    if np.any(far):
-        gain[far] = 1.0 - power / scaled[far]
+    gain = np.where(scaled > _TABLE_END, 1.0 - power / np.maximum(scaled, 1.0), gain)
     return raw * gain
+
+
+def started_power(elapsed: np.ndarray, power: float, pole: float, lead: float) -> np.ndarray:
+    """Return ``(elapsed + lead)**power`` from elapsed = 0 on, behind a one-pole low-pass.
+
+    A nucleus begins with a finite radius, as if it had grown for the time ``lead`` before.
+    """
+    if lead <= 0.0:
+        return filtered_power(elapsed, power, pole)
+    born = elapsed > 0.0
+    whole = filtered_power(np.where(born, elapsed + lead, 0.0), power, pole)
+    if pole <= 0.0:
+        return whole
+    held = filtered_power(np.array(lead), power, pole)
+    return whole - np.where(born, np.exp(-np.maximum(elapsed, 0.0) / pole) * held, 0.0)
 
 
 def onset_grid(longest: float, shortest: float = 0.02, ratio: float = 1.015) -> np.ndarray:
@@ -67,7 +80,12 @@ def onset_grid(longest: float, shortest: float = 0.02, ratio: float = 1.015) -> 
 
 
 def templates(
-    distance: np.ndarray, samples: int, powers: tuple[float, ...], pole: float, binning: int = 1
+    distance: np.ndarray,
+    samples: int,
+    powers: tuple[float, ...],
+    pole: float,
+    lead: float = 0.0,
+    binning: int = 1,
 ) -> np.ndarray:
     """Unit signals for every power and trial onset on a window of samples.
 
@@ -81,6 +99,8 @@ def templates(
         Exponents.
     pole : float
         Channel's time constant in binned samples.
+    lead : float
+        See `started_power`, binned samples.
     binning : int
         Raw samples averaged into one; the template is averaged likewise.
 
@@ -96,5 +116,5 @@ def templates(
     for offset in offsets:
         elapsed = position[None, :] + offset + distance[:, None]
         for index, power in enumerate(powers):
-            out[index] += filtered_power(elapsed, power, pole)
+            out[index] += started_power(elapsed, power, pole, lead)
     return out / len(offsets)

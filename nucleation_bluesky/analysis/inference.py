@@ -61,6 +61,7 @@ class Inference:
     slope: np.ndarray
     threshold: np.ndarray
     pole: np.ndarray
+    lead: np.ndarray
 
 
 def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarray) -> Inference:
@@ -93,6 +94,7 @@ def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarra
         slope=two(),
         threshold=one(),
         pole=np.full(2, np.nan),
+        lead=np.zeros(n),
     )
 
 
@@ -198,6 +200,7 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
         fits, threshold, shared = _run_level(
             ramps, result, index, binning, suspects, poles, error_rate
         )
+        fits["lead"] = np.full(len(index), shared.lead if shared is not None else 0.0)
         _store(result, index, fits, binning, threshold)
         done = result.robust_evidence > result.threshold
         todo &= ~(done & (result.distance <= WINDOW * binning / 4))
@@ -358,12 +361,13 @@ def _learn(
     scaled = [None if p is None else p / binning for p in poles]
     chosen = np.unique(np.linspace(0, n - 1, min(n, 2 * _LEARN)).astype(int))
     some = [ch.take(chosen) for ch in channels]
-    first = fit_onsets(some, start_shared(some, [p or 0.2 for p in scaled]), ratio=1.05)
+    start = replace(start_shared(some, [p or 0.2 for p in scaled]), binning=binning)
+    first = fit_onsets(some, start, ratio=1.05)
     clear = np.flatnonzero(
         (first.channel_evidence.min(axis=1) > threshold)
         & (first.best < 0.4 * channels[0].data.shape[1])
     )[:_LEARN]
-    return learn_shared([ch.take(clear) for ch in some], scaled, _POLES)
+    return learn_shared([ch.take(clear) for ch in some], scaled, _POLES, binning)
 
 
 def _null_threshold(
@@ -465,6 +469,7 @@ def _store(
     result.other_evidence[where] = fits["other"][better]
     result.binning[where] = binning
     result.threshold[where] = threshold
+    result.lead[where] = fits["lead"][better] * binning
     for name in ("channel_evidence", "power", "rise", "misfit", "background", "slope"):
         getattr(result, name)[where] = fits[name][better]
     # amplitudes belong to time in samples

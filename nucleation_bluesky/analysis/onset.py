@@ -72,6 +72,12 @@ class Shared:
         Log signal after ``reference`` samples of growth, channel by channel.
     reference : float
         Binned samples.
+    pole_sd : float
+        Uncertainty of an onset that the uncertain time constants cause, binned samples.
+    lead : float
+        Growth time that the first radius of a nucleus stands for, binned samples.
+    binning : int
+        Raw samples in a binned one.
     """
 
     poles: tuple[float, ...]
@@ -80,6 +86,8 @@ class Shared:
     rate_cov: np.ndarray | None = None
     reference: float = 2.0
     pole_sd: float = 0.0
+    lead: float = 0.0
+    binning: int = 1
 
 
 @dataclass(frozen=True)
@@ -223,7 +231,7 @@ def fit_onsets(channels: Sequence[Channel], shared: Shared, ratio: float = 1.03)
     n, w = channels[0].data.shape
     grid = _grid(w, ratio)
     shapes = [
-        templates(grid, w, ch.powers, pole)
+        templates(grid, w, ch.powers, pole, shared.lead, shared.binning)
         for ch, pole in zip(channels, shared.poles, strict=True)
     ]
     pairs = _pairs(shared)
@@ -317,6 +325,7 @@ def learn_shared(
     channels: Sequence[Channel],
     known_poles: Sequence[float | None],
     pole_grid: np.ndarray,
+    binning: int = 1,
 ) -> Shared:
     """Estimate what the sites share, from sites with clear growth.
 
@@ -332,20 +341,30 @@ def learn_shared(
         Time constants in binned samples where the instrument states them.
     pole_grid : ndarray
         Trial time constants, binned samples.
+    binning : int
+        Raw samples in a binned one.
     """
     n = len(channels[0].data)
     start = [p or 0.0 for p in known_poles]
     if not n:
         return start_shared(channels, start)
-    strict, strict_score = _learn(
-        channels, known_poles, pole_grid, start_shared(channels, start, hemisphere=True)
-    )
+    base = replace(start_shared(channels, start), binning=binning)
+    strict, strict_score = _learn(channels, known_poles, pole_grid, base, 2)
+    typical = strict.reference
+    # each parameter has to earn its place (Akaike): the first radius is one
+    for share in (0.15, 0.08, 0.25, 0.4):
+        if share > 0.15 and strict.lead < 0.15 * typical:
+            break  # the score has passed its top
+        trial = replace(base, lead=share * typical)
+        other, score = _learn(channels, known_poles, pole_grid, trial, 2)
+        if score > strict_score + 1.0:
+            strict, strict_score = other, score
     fit = fit_onsets(channels, strict, ratio=1.05)
     dof = channels[0].data.shape[1] - 4
     if float(np.mean(np.sum(fit.misfit - 1.0, axis=1))) * dof < 4.0:
         return strict  # nothing left that freedom could explain
     free, free_score = _learn(
-        channels, known_poles, pole_grid[pole_grid <= 2.0], start_shared(channels, start, False), 2
+        channels, known_poles, pole_grid[pole_grid <= 2.0], replace(start_shared(channels, start, False), binning=binning), 2
     )
     return free if free_score - strict_score > 2.0 * n else strict
 
@@ -364,7 +383,9 @@ def _learn(
 
     @lru_cache(maxsize=len(poles) * len(pole_grid) + 16)
     def profile(c: int, pole: float) -> _Profile:
-        return _profile(channels[c], templates(grid, w, channels[c].powers, pole))
+        return _profile(
+            channels[c], templates(grid, w, channels[c].powers, pole, shared.lead, shared.binning)
+        )
 
     current = [profile(c, p) for c, p in enumerate(poles)]
     n = len(channels[0].data)
