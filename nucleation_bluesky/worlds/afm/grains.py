@@ -10,6 +10,7 @@ from nucleation_bluesky.worlds.afm.parameters import AfmWorldParameters
 
 _FAR = 1e-6  # distances are not followed beyond this, m
 _JITTER = 0.36  # of the cell, to either side
+_RASTER = (np.arange(48) + 0.5) / 48 * 3 - 1.5  # for the area of a grain of unit radius
 
 
 class Grains:
@@ -25,7 +26,7 @@ class Grains:
         mean_area = math.pi * parameters.grain_radius**2 * (1 + parameters.grain_radius_spread**2)
         fraction = parameters.grain_fraction
         self._cell = math.sqrt(mean_area / fraction) if fraction > 0 else math.inf
-        self._discs_of = lru_cache(maxsize=4096)(self._make)
+        self._discs_of = lru_cache(maxsize=16384)(self._make)
 
     def _make(self, i: int, j: int) -> np.ndarray:
         """Discs (x, y, radius) of the grain of cell (i, j), scaled to its equivalent radius."""
@@ -40,11 +41,8 @@ class Grains:
         discs[1:, 0] = offset * np.cos(angle)
         discs[1:, 1] = offset * np.sin(angle)
         discs[1:, 2] = rng.uniform(0.55, 0.8, 2)
-        axis = (np.arange(96) + 0.5) / 96 * 3 - 1.5
-        gx, gy = np.meshgrid(axis, axis)
-        inside = ((gx[..., None] - discs[:, 0]) ** 2 + (gy[..., None] - discs[:, 1]) ** 2) < discs[
-            :, 2
-        ] ** 2
+        dx, dy = (_RASTER[:, None] - discs[:, k] for k in (0, 1))
+        inside = dx[None] ** 2 + dy[:, None] ** 2 < discs[:, 2] ** 2
         area = inside.any(axis=-1).mean() * 9.0
         discs *= radius / math.sqrt(area / math.pi)
         discs[:, :2] += centre
