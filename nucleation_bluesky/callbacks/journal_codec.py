@@ -182,7 +182,7 @@ def decode(line: bytes) -> tuple[str, dict[str, Any]]:
     """
     line = line.rstrip(b"\n")
     body = line[_BODY:]
-    if not line.startswith(_PREFIX) or line[_BODY - 10 : _BODY - 2] != b"%08x" % zlib.crc32(body):
+    if line[:_BODY] != b'%s%08x",' % (_PREFIX, zlib.crc32(body)):
         raise DamagedLineError("the line does not match its checksum")
     record = json.loads(b"{" + body, object_hook=_unpack)
     return record["name"], record["doc"]

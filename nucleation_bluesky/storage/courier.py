@@ -153,9 +153,7 @@ class Courier:
         return self._client
 
     def _write_status(self, state: str) -> None:
-        waiting = {
-            key: job.error for key, job in self._jobs.items() if not job.idle or job.error
-        }
+        waiting = {key: job.error for key, job in self._jobs.items() if not job.idle or job.error}
         try:
             self.files.write_status({"state": state, "waiting": waiting, "server": self._trouble})
         except OSError as error:  # a full disk must not end the deliveries
@@ -221,9 +219,7 @@ def main() -> None:
         return [Path(path) for path in state.readable] if state else []
 
     connection = _external(options.uri, options.container) if options.uri else _embedded(data_dir)
-    Courier(
-        data_dir, connection, target=target, readable=readable, patience=options.patience
-    ).run()
+    Courier(data_dir, connection, target=target, readable=readable, patience=options.patience).run()
 
 
 if __name__ == "__main__":

@@ -8,19 +8,18 @@ from typing import Any
 
 import httpx
 
-from nucleation_bluesky.callbacks.journal import CLOSED_SUFFIX
 from nucleation_bluesky.callbacks.journal_reader import (
     JournalDamagedError,
     JournalReader,
     stem,
 )
 from nucleation_bluesky.storage.courier_files import CourierFiles
-from nucleation_bluesky.storage.run_documents import RunDocuments
-from nucleation_bluesky.storage.run_mirror import RebuildError, RunMirror
+from nucleation_bluesky.storage.run_documents import RunDocuments, UnsafeLocationError
+from nucleation_bluesky.storage.run_mirror import RebuildError, RunConflictError, RunMirror
 
 FLUSH = 0.4  # s between two deliveries of a running run
 SETTLE = 2.0  # s after which a request that timed out can no longer be applied late
-MAX_STRIKES = 8  # failures of one run while the server is well, before it is set aside
+MAX_STRIKES = 6  # failures of one run while the server is well, before it is set aside
 logger = logging.getLogger(__name__)
 
 _SERVER_TROUBLE = (httpx.TransportError, TimeoutError, ConnectionError)
@@ -86,7 +85,7 @@ class Job:
         try:
             self._read()
             self._deliver(client)
-        except Exception as error:  # noqa: BLE001 (a run's trouble must not stop the others)
+        except Exception as error:  # a run's trouble must not stop the others
             self._failed(error)
             if is_server_trouble(error):
                 raise
@@ -136,13 +135,8 @@ class Job:
             logger.warning("run of %s: %s; writing it again", stem(self.path), error)
         else:
             logger.error("run of %s: %s", stem(self.path), self.error)
-        poison = isinstance(error, JournalDamagedError)
-        if poison or self.strikes >= MAX_STRIKES:
+        poison = (JournalDamagedError, UnsafeLocationError, RunConflictError)
+        if isinstance(error, poison) or self.strikes >= MAX_STRIKES:
             self._files.quarantine(self.path, self.error)
             self.done = True
             self.close()
-
-
-def is_closed(path: Path) -> bool:
-    """Tell whether the journal was closed since it was found."""
-    return (path.with_name(f"{stem(path)}{CLOSED_SUFFIX}")).exists()

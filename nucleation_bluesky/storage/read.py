@@ -130,13 +130,17 @@ def _load_one(run: Any, allow_partial: bool, measured_bias: bool | None) -> Ramp
         counts = np.zeros(n, dtype=np.int64)
     n_post = events.get("n_post", 0).astype(np.int64)[:n]
     if measured_bias is None:
-        measured_bias = not (settings.constant_rate and not n_post.any())
+        ingested = (run.metadata["start"].get(START_KEY) or {}).get("ingested") or {}
+        follows = settings.constant_rate and not ingested.get("bias_recorded")
+        measured_bias = not (follows and not n_post.any())
     wanted = [role for role in ("bias", *_SAMPLED) if nodes[role] is not None]
     if not measured_bias and "bias" in wanted:
         wanted.remove("bias")
     read = dict(
         zip(wanted, read_ragged([nodes[r] for r in wanted], counts), strict=True) if wanted else ()
     )
+    if (node := events.external("time")) is not None:
+        read["time"] = read_ragged([node], counts)[0].astype(float)
     return _ramp_set(run, events, settings, n, counts, n_post, read, problems)
 
 
@@ -156,8 +160,8 @@ def _ramp_set(
     empty = np.full(offsets[-1], np.nan, dtype=np.float32)
     rates = settings.sample_rate[:n]
     uniform = n == 0 or bool(np.all(rates == rates[0]))
-    time = None
-    if not uniform:
+    time = read.get("time")
+    if time is None and not uniform:
         number = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         time = number / np.repeat(rates, counts)
     grid = grid_of(start, events)
@@ -206,7 +210,9 @@ def _number(value: Any) -> float | None:
 
 
 def _instrument(published: dict[str, Any]) -> Instrument:
-    names = {str(key).lower().removeprefix("cap:").replace(":", "_"): v for key, v in published.items()}
+    names = {
+        str(key).lower().removeprefix("cap:").replace(":", "_"): v for key, v in published.items()
+    }
     return Instrument(
         current_bandwidth=_number(names.get("current_bandwidth")),
         height_bandwidth=_number(names.get("height_bandwidth")),

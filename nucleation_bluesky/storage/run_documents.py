@@ -68,6 +68,7 @@ class Stream:
     externals: dict[str, External] = field(default_factory=dict)
     node: Any = None
     table: Any = None
+    arrays: dict[str, Any] = field(default_factory=dict)
 
     @property
     def data_keys(self) -> dict[str, dict[str, Any]]:

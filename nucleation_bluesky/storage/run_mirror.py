@@ -173,6 +173,7 @@ class RunMirror:
         present = set(stream.node.keys())
         if TABLE in present:
             self._adopt_table(stream)
+        stream.arrays = {key: stream.node[key] for key in stream.array_keys if key in present}
         for key, external in stream.externals.items():
             external.node = stream.node[key] if key in present else None
 
@@ -231,13 +232,14 @@ class RunMirror:
             data_key = stream.data_keys[key]
             block = _stack(rows, key, data_key)
             first = rows[0]["seq_num"] - 1
-            if key in stream.node.keys():  # noqa: SIM118 (a client, not a dictionary)
-                node = stream.node[key]
-                node.patch(block, offset=(first,), extend=True)
+            if key in stream.arrays:
+                stream.arrays[key].patch(block, offset=(first,), extend=True)
             else:
                 dims = ("time", *(f"dim_{key}_{axis}" for axis in range(1, block.ndim)))
                 metadata = {**as_stored(data_key), "dtype_numpy": str(block.dtype)}
-                stream.node.write_array(block, key=key, metadata=metadata, dims=dims)
+                stream.arrays[key] = stream.node.write_array(
+                    block, key=key, metadata=metadata, dims=dims
+                )
 
     def _send_external(self, stream: Stream, key: str, external: External) -> None:
         source = external.consolidator.get_data_source()

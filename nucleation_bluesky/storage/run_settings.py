@@ -77,7 +77,8 @@ def ramp_settings(run: Any, events: EventTable) -> RampSettings:
     before = np.column_stack([begin, vertices])[site, measuring]
     # an approach is part of one ramp; else the measuring segment starts where the last one ended
     approach = np.isfinite(np.full(events.n, np.nan) if fast_end is None else fast_end)
-    mode, current, height = _compliance(block, events, float(np.median(stop - before)) if events.n else 0.0)
+    direction = float(np.median(stop - before)) if events.n else 0.0
+    mode, current, height = _compliance(block, events, direction)
     sample_rate = events.get("sample_rate", float(ramp.get("sample_rate", math.nan)))
     if events.n and not np.all(sample_rate > 0):
         raise NotReadableError("the run does not say its sample rate")

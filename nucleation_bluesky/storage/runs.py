@@ -1,5 +1,6 @@
 """Finding runs in Tiled."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -198,9 +199,7 @@ def series_of(client: Any, run: Any) -> list[Any]:
     for node in _runs(client).search(Eq(f"start.{START_KEY}.series", series)).values():
         nodes[node.metadata["start"]["uid"]] = node
     if series not in nodes:
-        try:
+        with contextlib.suppress(KeyError):
             nodes[series] = client[series]  # the first run did not know that it begins a series
-        except KeyError:
-            pass
     nodes = {uid: node for uid, node in nodes.items() if "start" in node.metadata}
     return sorted(nodes.values(), key=lambda node: node.metadata["start"]["time"])

@@ -89,7 +89,7 @@ def ensure_server(
     data_dir: Path | str,
     *,
     readable: Sequence[Path | str] = (),
-    timeout: float = 60.0,
+    timeout: float = 120.0,
     linger: float = 5.0,
 ) -> ServerInfo:
     """Return the embedded server of a data directory, starting it if none is up.

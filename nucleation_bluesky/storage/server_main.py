@@ -95,9 +95,7 @@ def _listen(preferred: int) -> socket.socket:
     raise OSError("no free port on 127.0.0.1")
 
 
-async def _leave_after_last_user(
-    server: uvicorn.Server, files: ServerFiles, linger: float
-) -> None:
+async def _leave_after_last_user(server: uvicorn.Server, files: ServerFiles, linger: float) -> None:
     last_seen = time.monotonic()
     while not server.should_exit:
         if files.users.any_alive():

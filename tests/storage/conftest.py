@@ -1,0 +1,67 @@
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from bluesky import RunEngine
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from nucleation_bluesky.callbacks.journal import Journal  # noqa: E402
+from nucleation_bluesky.storage import courier_process, server  # noqa: E402
+from nucleation_bluesky.storage.server_files import ServerFiles  # noqa: E402
+
+
+def wait_until(condition, timeout=30.0, what="condition"):
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come within {timeout} s"
+        threading.Event().wait(0.1)
+    return found
+
+
+class House:
+    """A data directory with server, courier, RunEngine and journal."""
+
+    def __init__(self, data: Path):
+        self.data = data
+        self.courier = courier_process.start(data)
+        self.info = server.ensure_server(data)
+        self.RE = RunEngine({})
+        self.journal = Journal(data / "journal", session="test")
+        self.journal.attach(self.RE)
+        self.waveforms = data / "waveforms"
+
+    @property
+    def client(self):
+        return server.connect(self.info)
+
+    @property
+    def server_pid(self) -> int:
+        return ServerFiles(self.data).state().owner["pid"]
+
+    def close(self):
+        self.courier.stop()
+        server.release_server(self.data)
+        kill(self.server_pid)
+
+
+def kill(pid: int) -> None:
+    try:
+        process = psutil.Process(pid)
+        os.kill(pid, signal.SIGCONT)
+        process.kill()
+        process.wait(10)
+    except psutil.NoSuchProcess:
+        pass
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    made = House(tmp_path_factory.mktemp("data"))
+    yield made
+    made.close()
