@@ -64,6 +64,7 @@ CREATE TABLE exposures (
     time REAL NOT NULL,
     FOREIGN KEY (sample, epoch) REFERENCES mounts (sample, epoch)
 ) STRICT;
+CREATE INDEX exposures_epoch ON exposures (sample, epoch);
 CREATE INDEX exposures_u ON exposures (sample, area, u);
 CREATE INDEX exposures_uncertainty ON exposures (sample, area, uncertainty);
 
