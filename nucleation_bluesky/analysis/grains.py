@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from skimage import filters, measure, morphology, segmentation
 
 from nucleation_bluesky.analysis.topography import as_image, fit_background
@@ -65,6 +65,10 @@ class _Mixture:
         spread = np.sqrt((self.sigmas[0] ** 2 + self.sigmas[1] ** 2) / 2)
         return float((self.means[1] - self.means[0]) / max(spread, 1e-300))
 
+    def midpoint(self) -> float:
+        """Half way up the step between the phases: where its edge lies after any smoothing."""
+        return (self.means[0] + self.means[1]) / 2
+
     def threshold(self) -> float:
         """Height between the means at which both are equally likely."""
         z = np.linspace(self.means[0], self.means[1], 400)
@@ -85,8 +89,8 @@ def segment_grains(
     """Segment grains which stand above or below their matrix.
 
     The image is levelled (the surface is fitted again on the matrix alone), smoothed at the scale
-    that separates two populations of heights best, and thresholded where both are equally likely;
-    the outline is then refined on the lightly smoothed image by a random walk from the
+    that separates two populations of heights best, and thresholded half way up the step; the
+    outline is then refined on the lightly smoothed image by a random walk from the
     certain pixels of both phases.
 
     Parameters
@@ -184,7 +188,7 @@ def refine_with_sites(
     if len(points) < 2:
         return grains
     inert = np.asarray(inert, dtype=bool)
-    reach = reach or float(np.median(cKDTree(points).query(points, k=2)[0][:, 1]))
+    reach = reach or float(np.median(KDTree(points).query(points, k=2)[0][:, 1]))
     rows, cols = site_pixels(x, y, pixel_size, origin)
     shape = grains.labels.shape
     inside = (rows >= 0) & (rows < shape[0]) & (cols >= 0) & (cols < shape[1])
@@ -199,7 +203,7 @@ def refine_with_sites(
     # pixels nearest to inert sites, within reach of one
     yy, xx = np.indices(shape)
     pixels = np.stack([origin[0] + xx.ravel() * pixel_size, origin[1] + yy.ravel() * pixel_size], 1)
-    lag, nearest = cKDTree(points).query(pixels, distance_upper_bound=reach)
+    lag, nearest = KDTree(points).query(pixels, distance_upper_bound=reach)
     near = np.isfinite(lag)
     dead = np.zeros(mask.size, dtype=bool)
     dead[near] = inert[nearest[near]]
@@ -286,7 +290,7 @@ def distance_to_boundary(
     contours = measure.find_contours(soft, 0.5)
     if contours:
         points = np.concatenate([_densify(c) for c in contours])
-        distance = cKDTree(points).query(np.stack([row, col], axis=-1))[0] * pixel_size
+        distance = KDTree(points).query(np.stack([row, col], axis=-1))[0] * pixel_size
     else:
         distance = np.full(col.shape, np.inf)
     half = 0.5
@@ -391,8 +395,7 @@ def _inclusion_score(phase: np.ndarray) -> float:
 
 def _refine(flat: np.ndarray, smooth: np.ndarray, mixture: _Mixture, width: float) -> np.ndarray:
     """Place the outline of the higher phase on a lightly smoothed image."""
-    threshold = mixture.threshold()
-    high = smooth > threshold
+    high = smooth > mixture.midpoint()
     band = max(2, round(1.5 * width))
     uncertain = ndimage.binary_dilation(high, iterations=band) & ~ndimage.binary_erosion(
         high, iterations=band

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from skimage import feature, measure, segmentation
 
 from nucleation_bluesky.analysis.grains import site_pixels
@@ -172,7 +172,7 @@ def site_particles(
     points = np.stack([x, y], axis=1)
     spacing = np.full(n, np.inf)
     if n > 1:
-        spacing = cKDTree(points).query(points, k=2)[0][:, 1]
+        spacing = KDTree(points).query(points, k=2)[0][:, 1]
     if reach is None:
         reach = 0.5 * float(np.median(spacing)) if n > 1 else 10 * pixel_size
     segments = segment_particles(array, pixel_size, noise=sigma, threshold=threshold, origin=origin)
@@ -184,7 +184,7 @@ def site_particles(
     if segments.x.size == 0:
         return _site_result(result, flag, tip_radius)
     centres = np.stack([segments.x, segments.y], axis=1)
-    _, owner = cKDTree(points).query(centres)
+    _, owner = KDTree(points).query(centres)
     # several sites under one particle: their volumes are merged
     per_particle = np.bincount(
         _labels_at(segments.labels, rows, cols, outside), minlength=len(centres) + 1

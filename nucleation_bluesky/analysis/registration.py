@@ -23,6 +23,7 @@ from nucleation_bluesky.analysis.topography import (
 )
 
 TILES = 5  # per axis, for the cluster-robust uncertainty
+MAX_PIXELS = 70_000  # of the fit
 BAND = (1.0, 8.0)  # px, Gaussian widths of the band-pass for the coarse correlation
 
 
@@ -75,7 +76,13 @@ class Registration:
     pixel_size: float
 
 
-def estimate_shift(reference: np.ndarray, image: np.ndarray, pixel_size: float) -> Shift:
+def estimate_shift(
+    reference: np.ndarray,
+    image: np.ndarray,
+    pixel_size: float,
+    *,
+    mask: np.ndarray | None = None,
+) -> Shift:
     """Estimate the constant displacement between two topographies.
 
     Parameters
@@ -84,6 +91,9 @@ def estimate_shift(reference: np.ndarray, image: np.ndarray, pixel_size: float) 
         Heights, m, same shape and pixel size; NaN allowed.
     pixel_size : float
         m.
+    mask : ndarray of bool or None
+        Pixels of the reference to register on, e.g. outside the area that has been plated
+        densely; None: regions that changed as a whole are found and left out.
 
     Returns
     -------
@@ -95,12 +105,17 @@ def estimate_shift(reference: np.ndarray, image: np.ndarray, pixel_size: float) 
     ValueError
         If the shapes differ or the pixel size is not positive.
     """
-    found = register(reference, image, pixel_size, drift=False)
+    found = register(reference, image, pixel_size, drift=False, mask=mask)
     return Shift(found.dx, found.dy, found.uncertainty, found.quality)
 
 
 def register(
-    reference: np.ndarray, image: np.ndarray, pixel_size: float, *, drift: bool = True
+    reference: np.ndarray,
+    image: np.ndarray,
+    pixel_size: float,
+    *,
+    drift: bool = True,
+    mask: np.ndarray | None = None,
 ) -> Registration:
     """Register ``image`` to ``reference``, optionally with linear drift along the slow axis.
 
@@ -112,6 +127,8 @@ def register(
         m.
     drift : bool
         Fit a displacement that changes linearly with the row.
+    mask : ndarray of bool or None
+        As in `estimate_shift`.
 
     Raises
     ------
@@ -130,7 +147,7 @@ def register(
     scale = robust_sigma(first) or 1.0  # numbers near 1: metres would underflow in the fit
     first, second = first / scale, second / scale
     start = _coarse(first, second)
-    parameters, sigma, quality = _refine(first, second, start, drift=drift)
+    parameters, sigma, quality = _refine(first, second, start, mask, drift=drift)
     half = (first.shape[0] - 1) / 2
     return Registration(
         dx=float(parameters[0] * pixel_size),
@@ -209,7 +226,10 @@ def _coarse(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         ]
         for normalization in ("phase", None):
             shift, _, _ = phase_cross_correlation(
-                band[0], band[1], normalization=normalization, upsample_factor=10
+                band[0],
+                band[1],
+                normalization=normalization,
+                upsample_factor=10,  # pyright: ignore[reportArgumentType]
             )
             candidates.append(np.array([-shift[1], -shift[0], 0.0, 0.0]))
     smooth = [ndimage.gaussian_filter(a, BAND[0]) for a in (first, second)]
@@ -259,11 +279,18 @@ def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _refine(
-    first: np.ndarray, second: np.ndarray, start: np.ndarray, *, drift: bool, iterations: int = 40
+    first: np.ndarray,
+    second: np.ndarray,
+    start: np.ndarray,
+    mask: np.ndarray | None,
+    *,
+    drift: bool,
+    iterations: int = 25,
 ) -> tuple[np.ndarray, float, float]:
     """Robust Gauss-Newton on heights, coarse to fine; returns px parameters, sigma (px), quality.
 
     Both images are smoothed alike, so that noise biases neither the gradient nor the shift.
+    Regions that changed as a whole (densely plated) are left out from the second scale on.
     """
     parameters = start.copy()
     n_move = 4 if drift else 2
@@ -272,39 +299,60 @@ def _refine(
     tile = (np.minimum((v + 1) / 2 * TILES, TILES - 1).astype(int) * TILES) + np.minimum(
         (u + 1) / 2 * TILES, TILES - 1
     ).astype(int)
-    sigma, quality = np.nan, 0.0
+    allowed = np.ones(shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+    sigma, quality = float("inf"), 0.0
     for width in (4.0, 2.0, 1.0):
-        a = ndimage.gaussian_filter(first, width)
+        a_full = ndimage.gaussian_filter(first, width)
         b = ndimage.gaussian_filter(second, width)
         by, bx = np.gradient(b)
         splines = [ndimage.spline_filter(f, order=3, mode="mirror") for f in (b, by, bx)]
-        stride = (slice(None, None, int(width)),) * 2  # smoothed pixels repeat each other
-        a, us, vs, tiles = (f[stride] for f in (a, u, v, tile))
+        # smoothed pixels repeat each other, and more than MAX_PIXELS add nothing
+        step_px = max(int(width), int(np.ceil(np.sqrt(first.size / MAX_PIXELS))))
+        stride = (slice(None, None, step_px), slice(None, None, step_px))
+        a, us, vs, tiles, may = (f[stride] for f in (a_full, u, v, tile, allowed))
+        basis = [np.ones(a.shape), us, vs, us * us, us * vs, vs * vs]
         for _ in range(iterations):
             rows, cols = (f[stride] for f in _coordinates(shape, parameters))
             moved, gy, gx = (
                 ndimage.map_coordinates(f, (rows, cols), order=3, cval=np.nan, prefilter=False)
                 for f in splines
             )
-            inside = np.isfinite(moved) & _interior(shape, stride, rows, cols, 3 * width)
-            if np.count_nonzero(inside) < 0.05 * a.size:
+            inside = np.isfinite(moved) & may & _interior(shape, stride, rows, cols, 3 * width)
+            if np.count_nonzero(inside) < 0.03 * a.size:
                 return start, float("inf"), 0.0
-            columns = [gx, gy, gx * vs, gy * vs][:n_move]
-            columns += [np.ones(a.shape), us, vs, us * us, us * vs, vs * vs, moved]
+            columns = [*[gx, gy, gx * vs, gy * vs][:n_move], *basis, moved]
             design = np.stack([c[inside] for c in columns], axis=1)
             # reference = image(p + dp) (1 + gain) + surface: linear in dp, surface and gain
             target = (a - moved)[inside]
             step, residual, weights = _robust_solve(design, target)
             parameters[:n_move] += np.clip(step[:n_move], -2, 2)
+            sigma = _cluster_sigma(design, residual, weights, tiles[inside])
+            surface = design[:, n_move:-1] @ step[n_move:-1]
+            quality = _correlation(
+                a[inside] - surface, moved[inside], np.asarray(weights > 0.1, dtype=float)
+            )
             if np.max(np.abs(step[:n_move])) < (1e-3 if width == 1.0 else 1e-2):
                 break
-        sigma = _cluster_sigma(design, residual, weights, tiles[inside])
-        quality = _correlation(
-            a[inside] - design[:, n_move:-1] @ step[n_move:-1],
-            moved[inside],
-            (weights > 0.1).astype(float),
-        )
+        if width > 1.0 and mask is None:
+            allowed = _unchanged(a_full, b, parameters)
     return parameters, sigma, quality
+
+
+def _unchanged(first: np.ndarray, second: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Regions of the reference whose local residual is like that of the quietest fifth.
+
+    Pixelwise weights cannot tell that a region is new when half of the frame is.
+    """
+    residual = first - _overlap(first, second, parameters)
+    inside = np.isfinite(residual)
+    residual = np.where(inside, residual, 0.0)
+    local = 8.0  # px
+    share = ndimage.gaussian_filter(inside.astype(float), local)
+    mean = ndimage.gaussian_filter(residual, local) / np.maximum(share, 1e-3)
+    energy = ndimage.gaussian_filter(residual**2, local) / np.maximum(share, 1e-3) - mean**2
+    quiet = float(np.percentile(energy[inside], 20))
+    changed = energy > 6 * quiet
+    return ~changed if np.mean(inside & ~changed) > 0.1 else inside
 
 
 def _robust_solve(

@@ -1,7 +1,7 @@
 """Spatial correlation between sites, and blocks that respect it."""
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 
 def correlation_length(
@@ -29,7 +29,7 @@ def correlation_length(
     if z.size < 30 or np.std(z) == 0:
         return 0.0
     z = (z - z.mean()) / z.std()
-    tree = cKDTree(points)
+    tree = KDTree(points)
     spacing = float(np.median(tree.query(points, k=2)[0][:, 1]))
     if spacing == 0:
         return 0.0
