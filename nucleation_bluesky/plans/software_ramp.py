@@ -22,7 +22,7 @@ from nucleation_bluesky.contract.ramp import Compliance, RampSpec, Window
 from nucleation_bluesky.plans.decorator import checked_plan
 from nucleation_bluesky.plans.protocols import MeasurementLike, SoftwareRampDevice
 from nucleation_bluesky.plans.results import RampResult
-from nucleation_bluesky.plans.stubs import record
+from nucleation_bluesky.plans.stubs import finished, record
 
 COMMAND_TIMEOUT = 5.0  # s, for each step: a controller that is slower than that is not in control
 MIN_BACKGROUND = 6  # measurements
@@ -235,8 +235,8 @@ def _stepped(
 
 def _climb(ramp: SoftwareRampDevice, spec: RampSpec, decision: StepDecision) -> MsgGenerator[None]:
     group = short_uid("begin")
-    yield from bps.trigger(ramp.begin, group=group)
-    yield from bps.wait(group, timeout=COMMAND_TIMEOUT)
+    status = yield from bps.trigger(ramp.begin, group=group)
+    yield from finished(group, [status], timeout=COMMAND_TIMEOUT, what="the software ramp")
     verdict, bias = Termination.NONE, spec.start
     yield from _set(ramp.bias, bias)
     for vertex, rate in zip(spec.vertices, spec.rates, strict=True):
@@ -254,5 +254,5 @@ def _climb(ramp: SoftwareRampDevice, spec: RampSpec, decision: StepDecision) -> 
 
 def _set(part: Movable, value: Any) -> MsgGenerator[None]:
     group = short_uid("step")
-    yield from bps.abs_set(part, value, group=group)
-    yield from bps.wait(group, timeout=COMMAND_TIMEOUT)
+    status = yield from bps.abs_set(part, value, group=group)
+    yield from finished(group, [status], timeout=COMMAND_TIMEOUT, what="the software ramp")

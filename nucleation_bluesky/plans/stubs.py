@@ -28,6 +28,34 @@ def ramp_timeout(spec: RampSpec) -> float:
     return 2.0 * (spec.duration + spec.after_time) + RAMP_GRACE
 
 
+class InterruptedStepError(RuntimeError):
+    """A step was cut short by a pause; the plan ends, sites not yet exposed stay usable."""
+
+
+def finished(
+    group: str, statuses: Sequence[Any], *, timeout: float, what: str
+) -> MsgGenerator[None]:
+    """Wait for a group, and make sure that the wait was not cut short.
+
+    After an immediate pause bluesky goes on with the message after the interrupted wait when a
+    device forbids replay: without this check a plan would read what has not happened.
+
+    Raises
+    ------
+    InterruptedStepError
+        If a status is not done, or failed unnoticed.
+    TimeoutError
+        If the wait times out.
+    """
+    yield from bps.wait(group, timeout=timeout)
+    for status in statuses:
+        if status is not None and not (status.done and status.success):
+            raise InterruptedStepError(
+                f"{what} was interrupted by a pause; the run ends here, resume it over the sites "
+                "that are still free"
+            )
+
+
 @plan
 def change_ramp(ramp: RampDevice, spec: RampSpec) -> MsgGenerator[None]:
     """Give the device another ramp than the one it was configured with.
@@ -38,8 +66,8 @@ def change_ramp(ramp: RampDevice, spec: RampSpec) -> MsgGenerator[None]:
         If the device does not take it over in time.
     """
     group = short_uid("waveform")
-    yield from bps.abs_set(ramp.waveform, spec, group=group)
-    yield from bps.wait(group, timeout=PREPARE_TIMEOUT)
+    status = yield from bps.abs_set(ramp.waveform, spec, group=group)
+    yield from finished(group, [status], timeout=PREPARE_TIMEOUT, what="setting the ramp")
 
 
 @plan
@@ -54,11 +82,11 @@ def move_to(
         If the stage does not settle in time.
     """
     group = short_uid("move")
-    if x is not None:
-        yield from bps.abs_set(stage.x, x, group=group)
-    if y is not None:
-        yield from bps.abs_set(stage.y, y, group=group)
-    yield from bps.wait(group, timeout=timeout)
+    statuses = []
+    for axis, target in ((stage.x, x), (stage.y, y)):
+        if target is not None:
+            statuses.append((yield from bps.abs_set(axis, target, group=group)))
+    yield from finished(group, statuses, timeout=timeout, what="the move")
 
 
 @plan
@@ -100,8 +128,8 @@ def bias_ramp(
 
     def expose() -> MsgGenerator[RampResult]:
         group = short_uid("ramp")
-        yield from bps.trigger(ramp, group=group)
-        yield from bps.wait(group, timeout=timeout)
+        status = yield from bps.trigger(ramp, group=group)
+        yield from finished(group, [status], timeout=timeout, what="the ramp")
         return (yield from record(ramp, also=also, stream=stream))
 
     return (yield from bpp.rewindable_wrapper(expose(), False))
@@ -160,8 +188,8 @@ def take_topography(
         group = short_uid("image")
         imager.stream.put(stream)
         imager.configure_image(x, y, size, pixels)
-        yield from bps.trigger(imager, group=group)
-        yield from bps.wait(group, timeout=timeout)
+        status = yield from bps.trigger(imager, group=group)
+        yield from finished(group, [status], timeout=timeout, what="the image")
         if record:
             yield from record_topography(imager, stream=stream)
 

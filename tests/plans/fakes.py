@@ -166,7 +166,7 @@ class FakeRamp(FakeExposer):
             self._claim()
             if self.killed:
                 self.guard.burned(self.claim, "killed")
-                raise RuntimeError("killed; its site is burned")
+                raise RuntimeError("killed; its site is burned")  # noqa: TRY301
             self._expose()
         except Exception as error:  # noqa: BLE001 - as a device's thread does
             status.set_exception(error)

@@ -8,6 +8,7 @@ import pytest
 from bluesky import Msg, RunEngine
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 from nucleation_bluesky.plans.nucleation_map import nucleation_map, resume_map
+from nucleation_bluesky.plans.stubs import InterruptedStepError
 from tests.plans.fakes import FakeAfm
 
 SITES = {"rows": 1, "cols": 3, "pitch": 20e-9, "origin": (0.0, 0.0), "image_before_after": False}
@@ -51,7 +52,8 @@ def test_every_message(engine, tmp_path, then):
     total = length(engine, tmp_path / "whole")
     assert total > 30
     outcomes = collections.Counter()
-    for number in range(total):
+    numbers = range(0, total, 1 if then == "resume" else 4)
+    for number in numbers:
         directory = tmp_path / str(number)
         directory.mkdir()
         afm = FakeAfm(directory)
@@ -70,7 +72,7 @@ def test_every_message(engine, tmp_path, then):
             engine(resume_map(afm, continues="earlier", register=False, **SITES))
             assert len(afm.ledger.exposures("S1")) == 3
         afm.ledger.close()
-    assert outcomes == {"paused": total}
+    assert outcomes == {"paused": len(numbers)}
 
 
 @pytest.mark.parametrize("defer", [True, False])
@@ -86,10 +88,10 @@ def test_pause_in_the_middle_of_a_ramp(engine, tmp_path, defer):
         engine.resume()
     else:
         assert afm.logged("kill")  # safe while paused, not only once somebody resumes
-        with pytest.raises(FailedStatus):
+        with pytest.raises((FailedStatus, InterruptedStepError)):
             engine.resume()
     attempts = collections.Counter(entry[1] for entry in afm.logged("attempt"))
-    assert all(count == 1 for count in attempts.values())
+    assert all(count == 1 for count in attempts.values()), (attempts, afm.log)
     found = [exposure.state.value for exposure in afm.ledger.exposures("S1")]
     assert found == (["DONE"] * 3 if defer else ["DONE", "BURNED"])
     assert engine.rewindable
