@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
+
+from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.callbacks.journal import Journal
 from nucleation_bluesky.callbacks.journal_reader import JournalReader, is_open, journals
 from nucleation_bluesky.segments import SegmentWriter, write_topography
 from nucleation_bluesky.storage.ingest_documents import (
+    TIME_DATASET,
     Recording,
     contract_terminations,
+    equally_spaced,
     ingest_documents,
     site_periods,
 )
@@ -155,7 +161,29 @@ def _write_assets(source: IvzFile, directory: Path, uid: str) -> Recording:
         size = image.pixel_size * image.height.shape[1]
         write_topography(file, image.height, x=image.x, y=image.y, size=size, ticks=0.0)
         images[name] = file
-    return Recording(directory, prefix, width, segments, images)
+    time = None if equally_spaced(ramps, periods) else _write_time(directory, prefix, ramps, width)
+    return Recording(directory, prefix, width, segments, images, time)
+
+
+def _write_time(directory: Path, prefix: str, ramps: RampSet, width: int) -> Path:
+    """Write the sample times of every site, one row each, NaN beyond its end."""
+    path = directory / f"{prefix}_time.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset(
+            TIME_DATASET,
+            shape=(ramps.n_sites, width),
+            chunks=(1, width),
+            dtype="f8",
+            fillvalue=np.nan,
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+        )
+        data.attrs["units"] = "s"
+        for k in range(ramps.n_sites):
+            row = ramps.site_time(k)
+            data[k, : len(row)] = row
+    return path
 
 
 def _images(source: IvzFile) -> Iterator[tuple[str, Any]]:

@@ -32,6 +32,7 @@ from nucleation_bluesky.storage.neutral import FORMAT, IvzFile
 from nucleation_bluesky.storage.result_files import package_version
 
 INTEGERS = frozenset(("site", "row", "col", "termination", "n_samples", "n_post", "trip_index"))
+TIME_DATASET = waveform_path("time")
 ARRAYS = frozenset(("vertices", "rates"))
 COMPLIANCE = (Termination.CURRENT_COMPLIANCE, Termination.HEIGHT_COMPLIANCE)
 Document = tuple[str, dict[str, Any]]
@@ -53,6 +54,8 @@ class Recording:
         Number of the segment of each site.
     images : mapping of str to Path
         Files of the topographies ``before`` and ``after``.
+    time : Path or None
+        File of the sample times, where samples are not equally spaced.
     """
 
     directory: Path
@@ -60,6 +63,7 @@ class Recording:
     width: int
     segments: list[int]
     images: Mapping[str, Path]
+    time: Path | None = None
 
 
 def ingest_documents(
@@ -79,7 +83,9 @@ def ingest_documents(
         Sample identifier instead of the file's own.
     """
     primary = _primary_values(source.ramps)
-    run = event_model.compose_run(uid=uid, metadata=_start(source, list(primary), sample))
+    run = event_model.compose_run(
+        uid=uid, metadata=_start(source, list(primary), recording, sample)
+    )
     yield "start", dict(run.start_doc)
     if source.topographies.before is not None:
         yield from _topography(run, "before", source.topographies.before, recording)
@@ -89,9 +95,11 @@ def ingest_documents(
     yield "stop", dict(run.compose_stop(exit_status="success"))
 
 
-def _start(source: IvzFile, roles: list[str], sample: str | None) -> dict[str, Any]:
+def _start(
+    source: IvzFile, roles: list[str], recording: Recording, sample: str | None
+) -> dict[str, Any]:
     ramps, extra = source.ramps, dict(source.ramps.attrs)
-    roles = [*roles, *WAVEFORM_CHANNELS]
+    roles = [*roles, *WAVEFORM_CHANNELS, *([] if recording.time is None else ["time"])]
     if source.topographies.before is not None or source.topographies.after is not None:
         roles += list(TOPOGRAPHY_ROLES)
     limits: dict[str, Any] = {
@@ -132,6 +140,7 @@ def _start(source: IvzFile, roles: list[str], sample: str | None) -> dict[str, A
             "sha256": source.sha256,
             "software": package_version(),
             "attributes": extra,
+            "bias_recorded": ramps.bias is not None,
             "termination_labels": {str(k): v for k, v in ramps.termination_labels.items()},
         },
     }
@@ -221,6 +230,17 @@ def site_periods(ramps: RampSet) -> np.ndarray:
     return periods
 
 
+def equally_spaced(ramps: RampSet, periods: np.ndarray) -> bool:
+    """Tell whether every site's samples follow from its mean period (to a thousandth of it)."""
+    if ramps.time is None:
+        return True
+    for k in range(ramps.n_sites):
+        time_k = ramps.site_time(k)
+        if np.any(np.abs(time_k - np.arange(len(time_k)) * periods[k]) > 1e-3 * periods[k]):
+            return False
+    return True
+
+
 def contract_terminations(ramps: RampSet) -> np.ndarray:
     """Return the contract's values for what the file's controller said, by its labels.
 
@@ -272,6 +292,8 @@ def _primary(
     keys = {role: _key(role, PRIMARY_ROLES[role][0], f"file:{role}") for role in values}
     for channel, unit in WAVEFORM_CHANNELS.items():
         keys[channel] = _external(unit, [1, recording.width], f"file:{channel}")
+    if recording.time is not None:
+        keys["time"] = _external("s", [1, recording.width], "file:time") | {"dtype_numpy": "<f8"}
     stream = run.compose_descriptor(
         name=PRIMARY_STREAM,
         data_keys=keys,
@@ -305,6 +327,15 @@ def _primary(
                 indices=rows, seq_nums=seq, descriptor=stream.descriptor_doc
             )
             yield "stream_datum", dict(datum)
+    if recording.time is not None:
+        bundle = _resource(recording.time, "time", TIME_DATASET, (1, recording.width))
+        yield "stream_resource", {**bundle.stream_resource_doc, "run_start": run.start_doc["uid"]}
+        datum = bundle.compose_stream_datum(
+            indices=event_model.StreamRange(start=0, stop=len(segments)),
+            seq_nums=event_model.StreamRange(start=1, stop=len(segments) + 1),
+            descriptor=stream.descriptor_doc,
+        )
+        yield "stream_datum", dict(datum)
 
 
 def _plain(value: Any) -> Any:

@@ -103,7 +103,7 @@ def _grid_extent(sites: xr.Dataset, shape: tuple[int, ...]) -> tuple[float, floa
 
 def draw_sites(axes: Axes, sites: xr.Dataset, values: np.ndarray, cmap, norm=None, limits=None):
     """Draw site values as cells of a grid or as dots; returns the mappable."""
-    colors = mpl.colormaps[cmap].copy() if isinstance(cmap, str) else cmap
+    colors = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
     low, high = limits if limits is not None else (None, None)
     if is_gridded(sites):
         grid, there = _cells(sites, values)
@@ -117,7 +117,7 @@ def draw_sites(axes: Axes, sites: xr.Dataset, values: np.ndarray, cmap, norm=Non
             vmax=1,
             zorder=0,
         )
-        colors.set_bad(alpha=0)
+        colors = colors.with_extremes(bad=(0, 0, 0, 0))
         image = axes.imshow(
             np.ma.masked_invalid(grid),
             extent=extent,
@@ -191,8 +191,7 @@ def draw_topography(
     factor, prefix = style.prefix_for(np.array([high - low]))
     shown = (image.height - low) * factor if cmap == style.TOPOGRAPHY_MAP else image.height * factor
     limits = style.robust_limits(shown, (0.5, 99.5))
-    colors = mpl.colormaps[cmap].copy()
-    colors.set_bad(style.NEUTRAL)
+    colors = mpl.colormaps[cmap].with_extremes(bad=style.NEUTRAL)
     mappable = axes.imshow(
         np.ma.masked_invalid(shown),
         extent=image.extent,
@@ -200,7 +199,7 @@ def draw_topography(
         vmin=limits[0],
         vmax=limits[1],
     )
-    outline(axes, image, grains)
+    outline(axes, image, grains, color=style.SKY)
     style.bare(axes)
     axes.set_xlim(image.extent[:2])
     axes.set_ylim(image.extent[2:])

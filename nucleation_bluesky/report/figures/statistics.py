@@ -105,7 +105,7 @@ def fig_volume_histograms(groups: Mapping[str, np.ndarray], *, relative: bool = 
         raise ValueError("no particle has a volume")
     figure = style.new_figure(min(style.WIDTH, 3.6 * len(cleaned)), 2.7)
     panels = np.atleast_1d(figure.subplots(1, len(cleaned)))
-    letters = "de" if len(cleaned) == 2 else "defgh"
+    letters = "de" if len(cleaned) == 2 else ""
     for i, (axes, (label, volumes)) in enumerate(zip(panels, cleaned.items(), strict=True)):
         if relative:
             values, unit = volumes / np.median(volumes), "relative to median"
@@ -128,7 +128,7 @@ def fig_volume_histograms(groups: Mapping[str, np.ndarray], *, relative: bool = 
         )
         median = float(np.median(values))
         q = np.percentile(values, [25, 75])
-        axes.axvline(median, color=style.INK, lw=1.0, ls="--")
+        axes.axvline(median, 0, 0.72, color=style.INK, lw=1.0, ls="--")
         axes.text(
             0.98,
             0.96,
@@ -178,9 +178,9 @@ def fig_boundary(
         distance[known] * 1e9,
         onset[known],
         ".",
-        ms=2.2,
+        ms=3,
         color=style.SKY,
-        alpha=0.45,
+        alpha=0.6,
         mew=0,
         label=f"sites (n = {np.count_nonzero(known)})",
         rasterized=True,

@@ -82,9 +82,7 @@ def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context({**STYLE, "font.sans-serif": _fonts()}):  # type: ignore[arg-type]
-            figure = function(*args, **kwargs)
-            figure.draw_without_rendering()  # fonts and layout are settled under this style
-            return figure
+            return function(*args, **kwargs)
 
     return wrapper
 
@@ -99,7 +97,9 @@ def new_figure(width: float = WIDTH, height: float = 3.0, *, images: bool = Fals
 
 def save_png(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG at 200 dpi."""
-    figure.savefig(path, dpi=DPI)
+    # generic font names are looked up when a figure is drawn
+    with mpl.rc_context({**STYLE, "font.sans-serif": _fonts()}):  # type: ignore[arg-type]
+        figure.savefig(path, dpi=DPI)
     return path
 
 
@@ -130,8 +130,8 @@ def robust_limits(
 
 
 def nice_length(width: float) -> float:
-    """Return a length of 1, 2 or 5 times a power of ten near a quarter of ``width``."""
-    target = width / 4
+    """Return a length of 1, 2 or 5 times a power of ten, at most 0.28 of ``width``."""
+    target = 0.28 * width
     decade = 10.0 ** np.floor(np.log10(target))
     return float(max(f * decade for f in (1, 2, 5) if f * decade <= target * 1.0001))
 
@@ -147,7 +147,7 @@ def scale_bar(axes: Axes, *, light: bool = True) -> None:
     axes.add_patch(
         Rectangle(
             (left + pad - 0.02 * (right - left), bottom + pad - 0.02 * (top - bottom)),
-            length + 0.04 * (right - left),
+            max(length, 0.16 * (right - left)) + 0.04 * (right - left),
             0.115 * (top - bottom),
             facecolor=paper,
             alpha=0.5,
@@ -159,7 +159,7 @@ def scale_bar(axes: Axes, *, light: bool = True) -> None:
         Rectangle((left + pad, bottom + pad), length, thick, facecolor=ink, lw=0, zorder=6)
     )
     axes.text(
-        left + pad + length / 2,
+        left + pad + max(length, 0.16 * (right - left)) / 2,
         bottom + pad + 1.6 * thick,
         f"{length * factor:g} {prefix}m",
         color=ink,
