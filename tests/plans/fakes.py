@@ -62,6 +62,7 @@ class FakeExposer(Device):
         self.waveform = Part(name="waveform", parent=None, set=self._set_waveform)
         self.spec = self.compliance = None
         self.values, self.fail_with, self.active = {}, {}, False
+        self.idle = threading.Event()
 
     @property
     def roles(self):
@@ -155,6 +156,7 @@ class FakeRamp(FakeExposer):
     def trigger(self):
         status = Status(timeout=10)
         self.active, self.killed = True, False
+        self.idle.clear()
         if self.delay:
             threading.Timer(self.delay, self._run, (status,)).start()
         else:
@@ -174,6 +176,7 @@ class FakeRamp(FakeExposer):
             status.set_finished()
         finally:
             self.active = False
+            self.idle.set()
 
     def _expose(self):
         site = self.site.get()

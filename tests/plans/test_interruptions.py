@@ -90,6 +90,7 @@ def test_pause_in_the_middle_of_a_ramp(engine, tmp_path, defer):
         assert afm.logged("kill")  # safe while paused, not only once somebody resumes
         with pytest.raises((FailedStatus, InterruptedStepError)):
             engine.resume()
+        afm.ramp.idle.wait(5)
     attempts = collections.Counter(entry[1] for entry in afm.logged("attempt"))
     assert all(count == 1 for count in attempts.values()), (attempts, afm.log)
     found = [exposure.state.value for exposure in afm.ledger.exposures("S1")]
