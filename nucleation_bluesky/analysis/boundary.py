@@ -262,7 +262,8 @@ def fit_decay(distance: np.ndarray, onset: np.ndarray) -> DecayFit:
         return (v - model) / scatter
 
     found = lmfit.minimize(residual, parameters, method="least_squares", loss="soft_l1")
-    values, errors = found.params, {k: p.stderr for k, p in found.params.items()}
+    values = found.params  # pyright: ignore[reportAttributeAccessIssue]
+    errors = {k: p.stderr for k, p in values.items()}
 
     def sd(name: str) -> float:
         return float("nan") if errors[name] is None else float(errors[name])
@@ -274,5 +275,5 @@ def fit_decay(distance: np.ndarray, onset: np.ndarray) -> DecayFit:
         plateau_sd=sd("plateau"),
         amplitude_sd=sd("amplitude"),
         length_sd=sd("length") * reach,
-        success=bool(found.success and all(e is not None for e in errors.values())),
+        success=all(e is not None for e in errors.values()),
     )

@@ -206,7 +206,7 @@ def refine_with_sites(
     lag, nearest = KDTree(points).query(pixels, distance_upper_bound=reach)
     near = np.isfinite(lag)
     dead = np.zeros(mask.size, dtype=bool)
-    dead[near] = inert[nearest[near]]
+    dead[near] = inert[np.asarray(nearest)[near]]
     dead = dead.reshape(shape)
     at_pixel = (rows.clip(0, shape[0] - 1), cols.clip(0, shape[1] - 1))
     # keep only where most of the surrounding sites are inert too: single failures are no grain

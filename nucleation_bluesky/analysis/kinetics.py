@@ -148,7 +148,9 @@ class KineticsFit:
         key = {"a": "ln_a", "b": "ln_b", "length": "ln_length"}.get(name, name)
         half = stats.norm.ppf(0.5 + level / 2) * self.sd(key)
         low, high = self.value(key) - half, self.value(key) + half
-        return (float(np.exp(low)), float(np.exp(high))) if key != name else (low, high)
+        return (
+            (float(np.exp(low)), float(np.exp(high))) if key != name else (float(low), float(high))
+        )
 
 
 def onset_data(
@@ -283,7 +285,7 @@ def fit_mixture(
     *,
     joint: bool = False,
     nodes: int = NODES,
-    start: Sequence[float] | None = None,
+    start: Sequence[float] | np.ndarray | None = None,
     block_size: float | None = None,
 ) -> KineticsFit:
     """Fit A and a log-normal distribution of B by maximum likelihood.
@@ -410,7 +412,7 @@ def profile_interval(
 
         found = optimize.minimize(negative, position["values"][free], jac=True, method="L-BFGS-B")
         position["values"][free] = found.x
-        return float(found.fun) * model.n + fit.log_likelihood - drop
+        return float(found.fun * model.n + fit.log_likelihood - drop)
 
     ends = []
     for direction in (-1.0, 1.0):
@@ -427,7 +429,7 @@ def profile_interval(
         inside = key == "sd_ln_b" and far <= 1e-3 and excess(far) <= 0
         ends.append(far if inside else optimize.brentq(excess, near, far, xtol=1e-4))
     low, high = ends
-    return (float(np.exp(low)), float(np.exp(high))) if key != name else (low, high)
+    return (float(np.exp(low)), float(np.exp(high))) if key != name else (float(low), float(high))
 
 
 def distance_sensitivity(data: OnsetData, cuts: Sequence[float]) -> list[KineticsFit]:
@@ -507,7 +509,7 @@ class _Mixture:
             seen, p[0] - np.log(self.final_rate)[:, None] - np.minimum(arrhenius, 1e12), 0.0
         )
         weighted = terms + self.log_weights
-        log_likelihood = special.logsumexp(weighted, axis=1)
+        log_likelihood = np.asarray(special.logsumexp(weighted, axis=1))
         posterior = np.exp(weighted - log_likelihood[:, None])
         d_ln_a = seen - a * exposure
         d_ln_b = -np.where(seen, arrhenius, 0.0) - a * b * by_b

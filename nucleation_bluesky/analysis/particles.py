@@ -249,10 +249,10 @@ def _integrate(
     )
     own = labels[box] == label
     other = (labels[box] > 0) & ~own
-    lag = ndimage.distance_transform_edt(~own)
-    lag_other = (
-        ndimage.distance_transform_edt(~other) if other.any() else np.full(own.shape, np.inf)
-    )
+    lag = np.asarray(ndimage.distance_transform_edt(~own))
+    lag_other = np.full(own.shape, np.inf)
+    if other.any():
+        lag_other = np.asarray(ndimage.distance_transform_edt(~other))
     body = (lag <= margin) & (lag < lag_other)
     around = (lag > margin) & (lag <= pad) & (lag_other > margin)
     values = array[box]
@@ -304,7 +304,7 @@ def _merge_shallow(smooth: np.ndarray, labels: np.ndarray, depth: float) -> np.n
             keep, drop = (first, second) if summit[first] >= summit[second] else (second, first)
             parent[drop] = keep
     roots = np.array([root(k) for k in range(count + 1)])
-    return np.unique(roots, return_inverse=True)[1][labels]
+    return np.asarray(np.unique(roots, return_inverse=True)[1])[labels]
 
 
 def _measure(

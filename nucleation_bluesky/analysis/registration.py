@@ -143,10 +143,11 @@ def register(
         )
     if not pixel_size > 0:
         raise ValueError(f"the pixel size must be greater than 0 m (got {pixel_size})")
-    first, second = _clipped(first), _clipped(second)
+    first, second = _flat(first), _flat(second)
     scale = robust_sigma(first) or 1.0  # numbers near 1: metres would underflow in the fit
     first, second = first / scale, second / scale
-    start = _coarse(first, second)
+    # the fit sees full heights: clipping would move the edges of tall features
+    start = _coarse(_clipped(first), _clipped(second))
     parameters, sigma, quality = _refine(first, second, start, mask, drift=drift)
     half = (first.shape[0] - 1) / 2
     return Registration(
@@ -197,10 +198,14 @@ def align(image: np.ndarray, registration: Registration | Shift, pixel_size: flo
     return np.where(outside, np.nan, moved)
 
 
-def _clipped(image: np.ndarray) -> np.ndarray:
-    """Levelled, filled, outliers (new particles) clipped at 4 robust sigma."""
+def _flat(image: np.ndarray) -> np.ndarray:
+    """Levelled, missing pixels filled with the level."""
     flat = level(image)
-    flat = np.where(np.isfinite(flat), flat, 0.0)
+    return np.where(np.isfinite(flat), flat, 0.0)
+
+
+def _clipped(flat: np.ndarray) -> np.ndarray:
+    """Outliers (new particles) clipped at 4 robust sigma."""
     sigma = robust_sigma(flat)
     return flat if sigma == 0 else np.clip(flat, -4 * sigma, 4 * sigma)
 
@@ -228,8 +233,8 @@ def _coarse(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             shift, _, _ = phase_cross_correlation(
                 band[0],
                 band[1],
-                normalization=normalization,
-                upsample_factor=10,  # pyright: ignore[reportArgumentType]
+                normalization=normalization,  # pyright: ignore[reportArgumentType]
+                upsample_factor=10,
             )
             candidates.append(np.array([-shift[1], -shift[0], 0.0, 0.0]))
     smooth = [ndimage.gaussian_filter(a, BAND[0]) for a in (first, second)]
@@ -351,7 +356,9 @@ def _unchanged(first: np.ndarray, second: np.ndarray, parameters: np.ndarray) ->
     mean = ndimage.gaussian_filter(residual, local) / np.maximum(share, 1e-3)
     energy = ndimage.gaussian_filter(residual**2, local) / np.maximum(share, 1e-3) - mean**2
     quiet = float(np.percentile(energy[inside], 20))
-    changed = energy > 6 * quiet
+    # a shift that is still a pixel off explains this much at edges: no sign of change
+    slope = sum(g**2 for g in np.gradient(first))
+    changed = energy > 6 * quiet + ndimage.gaussian_filter(slope, local)
     return ~changed if np.mean(inside & ~changed) > 0.1 else inside
 
 
