@@ -17,6 +17,7 @@ _INTEGERS = frozenset(
         "height_feedback",
     }
 )  # fmt: skip
+EXTERNAL_ROLES = frozenset({*WAVEFORM_CHANNELS, "time"})  # in files, never in events
 _TABLES = frozenset({"vertices", "rates"})
 _SETTINGS: dict[str, tuple[str, str]] = {  # configuration key: (type, unit)
     "compliance_current_low": ("number", "A"),
@@ -41,7 +42,7 @@ def describe_exposure(name: str, source: str) -> dict[str, dict]:
     """Return the data keys of an exposure, waveforms apart: ``<name>_<role>``."""
     keys: dict[str, dict] = {}
     for role, (unit, _) in PRIMARY_ROLES.items():
-        if role in WAVEFORM_CHANNELS:
+        if role in EXTERNAL_ROLES:
             continue
         key: dict[str, Any] = {"source": f"{source}{role}", "dtype": "number", "shape": []}
         if role == "exposure":
@@ -96,7 +97,7 @@ def exposure_reading(
     }
     reading = {}
     for role in PRIMARY_ROLES:
-        if role in WAVEFORM_CHANNELS:
+        if role in EXTERNAL_ROLES:
             continue
         value = full[role]
         if role == "exposure":

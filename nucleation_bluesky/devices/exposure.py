@@ -19,6 +19,7 @@ from nucleation_bluesky.contract.ramp import Compliance, RampSpec
 from nucleation_bluesky.devices._assets import DataDirectory, SegmentAnnouncer
 from nucleation_bluesky.devices._base import InstrumentDevice
 from nucleation_bluesky.devices._readings import (
+    EXTERNAL_ROLES,
     describe_exposure,
     describe_settings,
     describe_waveforms,
@@ -108,7 +109,7 @@ class ExposureDevice(InstrumentDevice):
     def roles(self) -> dict[str, str]:
         """Role -> data key, for the start document."""
         channels = self.channels if self.writes_waveforms else {}
-        plain = [role for role in PRIMARY_ROLES if role not in WAVEFORM_CHANNELS]
+        plain = [role for role in PRIMARY_ROLES if role not in EXTERNAL_ROLES]
         return {role: f"{self.name}_{role}" for role in (*plain, *channels)}
 
     @property
