@@ -8,10 +8,9 @@ import resource
 import time
 
 import numpy as np
-from scipy.optimize import curve_fit
-
 from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.analysis.site_results import analyse_sites
+from scipy.optimize import curve_fit
 
 
 def make_map(sites: int, samples: int, seed: int = 0) -> RampSet:
@@ -85,7 +84,9 @@ def main() -> None:
     print(f"sites {args.sites}, samples {ramps.offsets[-1]:,}")
     print(f"nucleated {int(ds['nucleated'].sum())}")
     print(f"analyse_sites CPU {cpu:.2f} s")
-    print(f"analyse_sites {elapsed:.2f} s; peak memory {peak:.0f} MB (input and start {before:.0f})")
+    print(
+        f"analyse_sites {elapsed:.2f} s; peak memory {peak:.0f} MB (input and start {before:.0f})"
+    )
     print(f"per-site scipy loop {loop:.1f} s, ratio {loop / elapsed:.1f}")
 
 

@@ -89,6 +89,9 @@ def classify(
     model = grown & (cause == 1)
     sure = _surely_seen(inference.robust_evidence[model], threshold[model], miss_rate)
     both = bool(inference.present.all())
+    if not both and model.any():
+        # one channel: growth within one interval looks like a spike, unless growth takes longer
+        sure &= float(np.quantile(inference.distance[model], 0.01)) > 1.5
     out[grown] = NUCLEATED
     quiet = known & ~grown
     out[quiet & (cause == 0)] = NO_NUCLEATION

@@ -62,6 +62,7 @@ class Inference:
     threshold: np.ndarray
     pole: np.ndarray
     lead: np.ndarray
+    reach: np.ndarray
 
 
 def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarray) -> Inference:
@@ -95,6 +96,7 @@ def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarra
         threshold=one(),
         pole=np.full(2, np.nan),
         lead=np.zeros(n),
+        reach=one(),
     )
 
 
@@ -152,7 +154,7 @@ def _scale_dof(data: np.ndarray, noise: Noise) -> float:
 
 def _quantum(values: np.ndarray) -> float:
     """Smallest step between different values (converter code), 0 without samples."""
-    part = values[: 200_000]
+    part = values[:200_000]
     part = np.unique(part[np.isfinite(part)].astype(np.float64))
     steps = np.diff(part)
     return float(np.min(steps)) if len(steps) else 0.0
@@ -203,7 +205,8 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
         fits["lead"] = np.full(len(index), shared.lead if shared is not None else 0.0)
         _store(result, index, fits, binning, threshold)
         done = result.robust_evidence > result.threshold
-        todo &= ~(done & (result.distance <= WINDOW * binning / 4))
+        short = np.maximum(result.distance, result.reach) <= WINDOW * binning / 4
+        todo &= ~(done & short)
         if shared is not None and binning == 1:
             result.pole = _spread_poles(shared, result.present)
         binning *= 4
@@ -277,7 +280,7 @@ def _run_level(
         hollow = ~np.isfinite(raw)
         data[c], missing[c] = raw, bad | hollow
     fits = {f.name: np.full((len(index), 2), np.nan) for f in fields(Fit)}
-    for name in ("distance", "spread", "evidence", "best"):
+    for name in ("distance", "spread", "evidence", "best", "reach"):
         fits[name] = np.full(len(index), np.nan)
     fits["robust"] = np.zeros(len(index))
     fits["other"] = np.zeros(len(index))
@@ -310,7 +313,9 @@ def _run_level(
         channels = build(members, int(size))
         if shared is None:
             shared = _learn(channels, [poles[c] for c in present], binning, threshold)
-            threshold = max(threshold, _null_threshold(nulls, present, channels, shared, error_rate))
+            threshold = max(
+                threshold, _null_threshold(nulls, present, channels, shared, error_rate)
+            )
         fit = fit_onsets(channels, shared)
         for field_ in fields(Fit):
             value = getattr(fit, field_.name)
@@ -319,9 +324,7 @@ def _run_level(
             else:
                 fits[field_.name][members] = value
         fits["spread"][members] *= _discrepancy(fit, size, threshold)
-        robust, other = _robust(
-            channels, present, suspects[index[members]], fit, shared, threshold
-        )
+        robust, other = _robust(channels, present, suspects[index[members]], fit, shared, threshold)
         fits["robust"][members] = robust
         fits["other"][members] = other
         for k, c in enumerate(present):
@@ -469,6 +472,7 @@ def _store(
     result.other_evidence[where] = fits["other"][better]
     result.binning[where] = binning
     result.threshold[where] = threshold
+    result.reach[where] = fits["reach"][better] * binning
     result.lead[where] = fits["lead"][better] * binning
     for name in ("channel_evidence", "power", "rise", "misfit", "background", "slope"):
         getattr(result, name)[where] = fits[name][better]

@@ -99,7 +99,7 @@ class Fit:
     no growth at the best trial onset; ``channel_evidence`` (n, c) the part of each channel.
     ``rise`` (n, c) is the fitted signal at the window's last sample, ``amplitude`` (n, c) the
     factor of its growth law, ``power`` (n, c), ``best`` the maximum's distance, ``misfit`` (n, c)
-    the reduced chi-squared.
+    the reduced chi-squared, ``reach`` the distance of the likelihood's own maximum.
     """
 
     distance: np.ndarray
@@ -111,6 +111,7 @@ class Fit:
     rise: np.ndarray
     best: np.ndarray
     misfit: np.ndarray
+    reach: np.ndarray
 
 
 @dataclass
@@ -170,9 +171,7 @@ def _profile(channel: Channel, shapes: np.ndarray) -> _Profile:
     np.log1p(np.maximum(gain, -1.0 + 1e-7, out=gain), out=gain)
     gain *= (-0.5 * (dof + prior)[:, None]).astype(np.float32)
     shape = (n, powers, grid)
-    return _Profile(
-        gain.reshape(shape), amplitude.reshape(shape), snr2.reshape(shape), null, dof
-    )
+    return _Profile(gain.reshape(shape), amplitude.reshape(shape), snr2.reshape(shape), null, dof)
 
 
 def _grid(samples: int, ratio: float) -> np.ndarray:
@@ -242,7 +241,7 @@ def fit_onsets(channels: Sequence[Channel], shared: Shared, ratio: float = 1.03)
     if not parts:
         zero = np.zeros(0)
         two = np.zeros((0, len(channels)))
-        return Fit(zero, zero, zero, two, two, two, two, zero, two)
+        return Fit(zero, zero, zero, two, two, two, two, zero, two, zero)
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Fit(*joined)
 
@@ -270,6 +269,7 @@ def _fit_chunk(
     pair_index, grid_index = np.divmod(where, len(grid))
     rows = np.arange(n)
     evidence = gains.reshape(n, -1).max(axis=1)
+    reach = grid[np.argmax(gains.reshape(n, -1), axis=1) % len(grid)]
     columns: list[list[np.ndarray]] = [[], [], [], [], []]
     chosen = np.array(pairs)[pair_index].reshape(n, -1)
     for c, (profile, channel) in enumerate(zip(profiles, channels, strict=True)):
@@ -285,7 +285,7 @@ def _fit_chunk(
     stacked = [np.stack(column, axis=1) for column in columns]
     return (
         *(mean, np.sqrt(variance), evidence, stacked[0], stacked[1], stacked[2], stacked[3]),
-        *(grid[grid_index], stacked[4]),
+        *(grid[grid_index], stacked[4], reach),
     )
 
 
@@ -351,20 +351,29 @@ def learn_shared(
     base = replace(start_shared(channels, start), binning=binning)
     strict, strict_score = _learn(channels, known_poles, pole_grid, base, 2)
     typical = strict.reference
+    tried = [strict.poles]
     # each parameter has to earn its place (Akaike): the first radius is one
     for share in (0.15, 0.08, 0.25, 0.4):
         if share > 0.15 and strict.lead < 0.15 * typical:
             break  # the score has passed its top
         trial = replace(base, lead=share * typical)
         other, score = _learn(channels, known_poles, pole_grid, trial, 2)
+        tried.append(other.poles)
         if score > strict_score + 1.0:
             strict, strict_score = other, score
+    # how far the time constants move with the first radius is their real uncertainty
+    moved = 0.5 * float(np.max(np.std(np.array(tried), axis=0)))
+    strict = replace(strict, pole_sd=float(np.hypot(strict.pole_sd, moved)))
     fit = fit_onsets(channels, strict, ratio=1.05)
     dof = channels[0].data.shape[1] - 4
     if float(np.mean(np.sum(fit.misfit - 1.0, axis=1))) * dof < 4.0:
         return strict  # nothing left that freedom could explain
     free, free_score = _learn(
-        channels, known_poles, pole_grid[pole_grid <= 2.0], replace(start_shared(channels, start, False), binning=binning), 2
+        channels,
+        known_poles,
+        pole_grid[pole_grid <= 2.0],
+        replace(start_shared(channels, start, False), binning=binning),
+        2,
     )
     return free if free_score - strict_score > 2.0 * n else strict
 

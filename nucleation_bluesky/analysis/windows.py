@@ -42,11 +42,15 @@ def measuring_start(ramps: RampSet) -> np.ndarray:
     if ramps.fast_end is None or ramps.bias is None:
         return start
     direction = np.sign(ramps.bias_stop - ramps.bias_start)
+    # the step of C dV/dt passes through the amplifier's pole
+    band = ramps.instrument.current_bandwidth
+    pole = 1.0 / (2.0 * np.pi * band) if band else 0.2e-3
+    settle = 2 + int(np.ceil(5.0 * pole / ramps.sample_period)) if ramps.sample_period > 0 else 2
     for site in np.flatnonzero(np.isfinite(ramps.fast_end)):
         window = slice(int(ramps.offsets[site]), int(ramps.offsets[site + 1] - ramps.n_post[site]))
         beyond = direction[site] * (ramps.bias[window] - ramps.fast_end[site]) >= 0
         if np.any(beyond):
-            start[site] += int(np.argmax(beyond))
+            start[site] += min(int(np.argmax(beyond)) + settle, len(beyond))
     return start
 
 
@@ -155,7 +159,9 @@ def find_anchors(ramps: RampSet, sign: np.ndarray, noise: tuple[float, float]) -
             part = values[low:high]
             finite = np.isfinite(part)
             if not finite.all():
-                part = np.where(finite, part, np.float32(0))
+                # the value before a gap stands in for it: zero would look like a jump
+                held = np.maximum.accumulate(np.where(finite, np.arange(len(part)), 0))
+                part = np.nan_to_num(part[held], nan=0.0)
             levels = _block_means(part, first[index] - low, trip[index] + 1 - low, size)
             block, base = _departure(levels, signs[index], 8.0)
             most = levels.shape[1]

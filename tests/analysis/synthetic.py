@@ -8,9 +8,8 @@ an approximation with the analysis. `Physics` is the hemisphere of the requireme
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.signal import lfilter
-
 from nucleation_bluesky.analysis.ramps import Instrument, Material, RampSet
+from scipy.signal import lfilter
 
 KAPPA = 0.98 * 13.0e-6 / 96485.33
 
@@ -194,7 +193,10 @@ def make(setup: Setup) -> tuple[RampSet, Truth]:
             hei = np.concatenate(
                 [
                     hei,
-                    3e-7 + final + walk[trip] + s.drift * stop_time
+                    3e-7
+                    + final
+                    + walk[trip]
+                    + s.drift * stop_time
                     + rng.normal(size=m) * s.height_noise,
                 ]
             )
