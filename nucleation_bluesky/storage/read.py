@@ -130,9 +130,11 @@ def _load_one(run: Any, allow_partial: bool, measured_bias: bool | None) -> Ramp
         counts = np.zeros(n, dtype=np.int64)
     n_post = events.get("n_post", 0).astype(np.int64)[:n]
     if measured_bias is None:
-        ingested = (run.metadata["start"].get(START_KEY) or {}).get("ingested") or {}
-        follows = settings.constant_rate and not ingested.get("bias_recorded")
-        measured_bias = not (follows and not n_post.any())
+        ingested = (run.metadata["start"].get(START_KEY) or {}).get("ingested")
+        if ingested is not None:  # a file says whether its bias follows from rate and period
+            measured_bias = bool(ingested.get("bias_recorded"))
+        else:
+            measured_bias = not (settings.constant_rate and not n_post.any())
     wanted = [role for role in ("bias", *_SAMPLED) if nodes[role] is not None]
     if not measured_bias and "bias" in wanted:
         wanted.remove("bias")

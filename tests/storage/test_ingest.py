@@ -15,6 +15,7 @@ from nucleation_bluesky.contract.documents import PRIMARY_ROLES, START_KEY
 from nucleation_bluesky.contract.files import waveform_path
 from nucleation_bluesky.storage import ingest as ingest_module
 from nucleation_bluesky.storage.analyse import analyse_file, analyse_run
+from nucleation_bluesky.storage.courier_files import CourierFiles
 from nucleation_bluesky.storage.hdf5_input import IngestError
 from nucleation_bluesky.storage.images import Topographies
 from nucleation_bluesky.storage.ingest import ingest_file
@@ -23,7 +24,7 @@ from nucleation_bluesky.storage.neutral_writer import write_ivz
 from nucleation_bluesky.storage.read import load_ramps, load_topography
 from nucleation_bluesky.storage.result_files import read_result, write_result
 from nucleation_bluesky.storage.runs import open_run
-from tests.storage.conftest import wait_until
+from tests.storage.fake_ramp import wait_until
 from tests.support.ramp_samples import make_ramps, make_topographies
 
 
@@ -143,8 +144,11 @@ def test_malformed_file_leaves_nothing(tmp_path):
 
 def _deliver(house, path):
     done = ingest_file(path, journal_dir=house.data / "journal", waveform_dir=house.waveforms)
-    name = done.journal.name.removesuffix(".jsonl") + ".delivered"
-    wait_until((house.data / "journal" / name).exists, 60, "delivery")
+    files = CourierFiles(house.data / "journal")
+    wait_until(
+        lambda: files.delivered(done.journal) or files.quarantined(done.journal), 90, "delivery"
+    )
+    assert files.quarantined(done.journal) is None
     return done.uid
 
 

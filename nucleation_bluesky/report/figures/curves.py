@@ -25,12 +25,10 @@ def _marks(axes: Axes, onset: float, error: float, stop: float) -> None:
             color=style.BLUE,
             lw=1.0,
             ls=(0, (4, 2)),
-            label=f"onset {onset:.3f} V".replace("-", "−"),
+            label=f"onset {_number(onset)} V",
         )
     if np.isfinite(stop):
-        axes.axvline(
-            stop, color=style.RED, lw=1.0, ls=":", label=f"cut-off {stop:.3f} V".replace("-", "−")
-        )
+        axes.axvline(stop, color=style.RED, lw=1.0, ls=":", label=f"cut-off {_number(stop)} V")
 
 
 @style.styled
