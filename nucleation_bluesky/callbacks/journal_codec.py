@@ -23,7 +23,7 @@ import numpy as np
 TAG = "!"
 _PREFIX = b'{"crc":"'
 _BODY = len(_PREFIX) + 8 + 2  # bytes before the guarded part: prefix, checksum, '",'
-_PLAIN_SCALARS = (np.float64, np.int64, np.bool_, np.str_)
+_PLAIN_SCALARS: tuple[type, ...] = (np.float64, np.int64, np.bool_, np.str_)
 
 
 class CodecError(TypeError):

@@ -164,7 +164,7 @@ def _embedded(data_dir: Path) -> Callable[[], Any]:
     from nucleation_bluesky.storage.server import connect, ensure_server  # noqa: PLC0415
 
     def connection() -> Any:
-        client = connect(ensure_server(data_dir, timeout=60.0), timeout=REQUEST)
+        client = connect(ensure_server(data_dir), timeout=REQUEST)
         return client.include_data_sources()
 
     return connection

@@ -138,18 +138,20 @@ class RunDocuments(DocumentRouter):
             stream.updates.append(update)
         self._by_descriptor[doc["uid"]] = stream
 
-    def event(self, doc: Any) -> None:
+    def event(self, doc: Any) -> Any:
         """Queue a row."""
         stream = self._by_descriptor[doc["descriptor"]]
         row = {"seq_num": doc["seq_num"], "time": doc["time"], **doc["data"]}
         row.update({f"ts_{key}": value for key, value in doc["timestamps"].items()})
         stream.pending.append(row)
         stream.seen += 1
+        return doc
 
-    def event_page(self, doc: Any) -> None:
+    def event_page(self, doc: Any) -> Any:
         """Queue the rows of a page."""
         for event in unpack_event_page(doc):
             self.event(event)
+        return doc
 
     def stream_resource(self, doc: Any) -> None:
         """Remember a file."""

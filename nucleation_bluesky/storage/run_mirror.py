@@ -273,10 +273,10 @@ def _stack(rows: list[dict[str, Any]], key: str, data_key: dict[str, Any]) -> np
         return np.array([np.asarray(row[key]).reshape(shape) for row in rows], dtype="<U64")
     dtype = declared if declared.kind == "f" else np.result_type(declared, np.uint8)
     block = np.full((len(rows), *shape), np.nan if dtype.kind == "f" else 0, dtype)
-    for target, row in zip(block, rows, strict=True):
+    for number, row in enumerate(rows):
         value = np.asarray(row.get(key), dtype)
         if value.ndim != len(shape):
             raise ValueError(f"'{key}' has {value.ndim} dimensions, {len(shape)} were declared")
         inside = tuple(slice(min(a, b)) for a, b in zip(value.shape, shape, strict=True))
-        target[inside] = value[inside]
+        block[(number, *inside)] = value[inside]
     return block

@@ -11,8 +11,8 @@ import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky import plans as bp
-from ophyd.sim import SynAxis, det
-
+from bluesky.preprocessors import set_run_key_wrapper
+from event_model import DocumentNames, schema_validators
 from nucleation_bluesky.callbacks import journal as journal_module
 from nucleation_bluesky.callbacks.journal import Journal, JournalError
 from nucleation_bluesky.callbacks.journal_reader import (
@@ -28,6 +28,7 @@ from nucleation_bluesky.callbacks.journal_recovery import (
     recover,
 )
 from nucleation_bluesky.ledger.errors import NetworkFileSystemError
+from ophyd.sim import SynAxis, det
 
 
 def lists(value):
@@ -72,8 +73,6 @@ def test_a_running_run_can_be_followed(engine, tmp_path):
 
 
 def test_interleaved_runs_go_to_their_own_files(engine, tmp_path):
-    from bluesky.preprocessors import set_run_key_wrapper
-
     def plan():
         yield from set_run_key_wrapper(bps.open_run({"which": "a"}), "a")
         yield from set_run_key_wrapper(bps.open_run({"which": "b"}), "b")
@@ -198,9 +197,7 @@ def test_a_killed_session_is_closed_once(tmp_path):
     assert stop["reason"].startswith("crash")
     assert stop["num_events"] == {"primary": 5}
     assert stop["run_start"] == documents[0][1]["uid"]
-    from event_model import schema_validators
-
-    schema_validators[__import__("event_model").DocumentNames.stop].validate(stop)
+    schema_validators[DocumentNames.stop].validate(stop)
     assert recover(tmp_path) == []
 
 

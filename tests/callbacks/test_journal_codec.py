@@ -1,5 +1,6 @@
 """Whatever goes into a journal comes back, or is refused with its name."""
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
 from nucleation_bluesky.callbacks.journal_codec import (
     CodecError,
     DamagedLineError,
@@ -100,8 +100,6 @@ def test_what_cannot_be_recorded_is_refused_by_name(value, words):
 
 
 def test_lines_are_plain_json():
-    import json
-
     line = encode("start", {"time": datetime(2026, 1, 1, tzinfo=UTC), "x": float("nan")})
     found = json.loads(line)
     assert found["name"] == "start"

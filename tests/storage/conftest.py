@@ -1,8 +1,6 @@
 import os
 import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -11,17 +9,9 @@ from bluesky import RunEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from nucleation_bluesky.callbacks.journal import Journal  # noqa: E402
-from nucleation_bluesky.storage import courier_process, server  # noqa: E402
-from nucleation_bluesky.storage.server_files import ServerFiles  # noqa: E402
-
-
-def wait_until(condition, timeout=30.0, what="condition"):
-    deadline = time.monotonic() + timeout
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not come within {timeout} s"
-        threading.Event().wait(0.1)
-    return found
+from nucleation_bluesky.callbacks.journal import Journal
+from nucleation_bluesky.storage import courier_process, server
+from nucleation_bluesky.storage.server_files import ServerFiles
 
 
 class House:

@@ -5,19 +5,21 @@ Run as a script it is a session: journal, RunEngine, courier; used by tests that
 
 import argparse
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
+from typing import ClassVar
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 import h5py
 import numpy as np
 from bluesky import RunEngine
-from ophyd.status import Status
-
 from nucleation_bluesky.callbacks.journal import Journal
 from nucleation_bluesky.contract.documents import START_KEY
+from nucleation_bluesky.storage import courier_process
+from ophyd.status import Status
 
 CHANNELS = {"bias": "V", "current": "A", "height": "m"}
 WIDTH = 40
@@ -27,6 +29,14 @@ SCALARS = {
     "n_post": ("integer", ""), "sample_rate": ("number", "Hz"), "ramp_start": ("number", "V"),
     "fast_segment_end": ("number", "V"), "charge": ("number", "C"),
 }  # fmt: skip
+
+
+def wait_until(condition, timeout=30.0, what="condition"):
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not come within {timeout} s"
+        threading.Event().wait(0.1)
+    return found
 
 
 def site_samples(site: int) -> int:
@@ -41,7 +51,7 @@ def waveform(channel: str, site: int) -> np.ndarray:
 
 class FakeRamp:
     parent = None
-    hints = {"fields": []}
+    hints: ClassVar[dict] = {"fields": []}
 
     def __init__(self, directory: Path, name: str = "ramp", rows: int = 8, columns: int = 5):
         self.name, self.directory, self.rows, self.columns = name, Path(directory), rows, columns
@@ -192,8 +202,6 @@ def main() -> None:
     parser.add_argument("--courier", action="store_true")
     options = parser.parse_args()
     if options.courier:
-        from nucleation_bluesky.storage import courier_process
-
         courier_process.start(options.data)
     run_engine = RunEngine({})
     Journal(options.data / "journal", session="test").attach(run_engine)

@@ -7,10 +7,9 @@ import time
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
-from conftest import wait_until
-from fake_ramp import WIDTH, FakeRamp, ramp_plan, site_samples, waveform
-
+from fake_ramp import WIDTH, FakeRamp, ramp_plan, site_samples, wait_until, waveform
 from nucleation_bluesky.callbacks.journal_reader import journals, read_journal
 from nucleation_bluesky.storage import server
 
@@ -171,11 +170,9 @@ def test_duplicated_rows_are_rebuilt(house, spy):
     """A row too many in Tiled (an append that was applied twice) does not survive."""
     uid = spy.uid
     (path,) = [p for p in journals(house.data / "journal") if uid in p.name]
-    import pyarrow
-
     table = house.client[uid].base["primary"].base["internal"]
     schema = table.structure().arrow_schema_decoded
-    table.append_partition(0, pyarrow.Table.from_pandas(table.read().iloc[:3], schema=schema))
+    table.append_partition(0, pa.Table.from_pandas(table.read().iloc[:3], schema=schema))
     assert len(sequence(house.client, uid)) == 103
     house.courier.files.forget_delivery(path)
     assert house.courier.wait_delivered([uid], 20)
@@ -189,8 +186,6 @@ def test_values_that_drift_in_type_lose_no_row(house):
         "charge": {0: 1, 5: "OVLD", 6: np.float32(0.5), 7: None},
         "n_post": {9: 2.5, 10: 2**63, 11: 2**80},
     }
-    from event_model import schema_validators  # noqa: F401 (the RunEngine validates too)
-
     (uid,) = house.RE(ramp_plan(ramp, 14, 0.1))
     assert house.courier.wait_delivered([uid], 20)
     run = house.client[uid]

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import wait_until
-from fake_ramp import FakeRamp, ramp_plan, site_samples, waveform
-
+from fake_ramp import FakeRamp, block, ramp_plan, site_samples, wait_until, waveform
 from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.storage.event_table import IncompleteRunError
 from nucleation_bluesky.storage.read import load_ramps
@@ -103,8 +101,7 @@ def test_result_is_linked_both_ways_and_computed_once(house, uid):
 
 def test_resumed_map_is_one_set(house):
     first = take(house, 6)
-    block = {**__import__("fake_ramp").block(FakeRamp(house.waveforms))[START_KEY]}
-    more = {START_KEY: {**block, "continues": first, "series": first}}
+    more = block(FakeRamp(house.waveforms), continues=first, series=first)
     second = take(house, 4, md=more)
     for uid in (first, second):
         ramps = load_ramps(open_run(house.client, uid))
