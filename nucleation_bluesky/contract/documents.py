@@ -62,7 +62,10 @@ PRIMARY_ROLES: dict[str, tuple[str, str]] = {
     "bias": ("V", "waveform, external, shape (1, max_samples), NaN beyond n_samples"),
     "current": ("A", "waveform, external; negative reduces"),
     "height": ("m", "waveform, external"),
-    "time": ("s", "waveform, external, since sample 0; only where samples are not equally spaced"),
+    "sample_time": (
+        "s",
+        "waveform, external, since sample 0; only where samples are not equally spaced",
+    ),
 }
 PRIMARY_STREAM = "primary"
 TOPOGRAPHY_STREAMS = ("topography_before", "topography_after")

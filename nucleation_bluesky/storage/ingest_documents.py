@@ -99,7 +99,7 @@ def _start(
     source: IvzFile, roles: list[str], recording: Recording, sample: str | None
 ) -> dict[str, Any]:
     ramps, extra = source.ramps, dict(source.ramps.attrs)
-    roles = [*roles, *WAVEFORM_CHANNELS, *([] if recording.time is None else ["time"])]
+    roles = [*roles, *WAVEFORM_CHANNELS, *([] if recording.time is None else ["sample_time"])]
     if source.topographies.before is not None or source.topographies.after is not None:
         roles += list(TOPOGRAPHY_ROLES)
     limits: dict[str, Any] = {
@@ -293,7 +293,9 @@ def _primary(
     for channel, unit in WAVEFORM_CHANNELS.items():
         keys[channel] = _external(unit, [1, recording.width], f"file:{channel}")
     if recording.time is not None:
-        keys["time"] = _external("s", [1, recording.width], "file:time") | {"dtype_numpy": "<f8"}
+        keys["sample_time"] = _external("s", [1, recording.width], "file:time") | {
+            "dtype_numpy": "<f8"
+        }
     stream = run.compose_descriptor(
         name=PRIMARY_STREAM,
         data_keys=keys,
@@ -328,7 +330,7 @@ def _primary(
             )
             yield "stream_datum", dict(datum)
     if recording.time is not None:
-        bundle = _resource(recording.time, "time", TIME_DATASET, (1, recording.width))
+        bundle = _resource(recording.time, "sample_time", TIME_DATASET, (1, recording.width))
         yield "stream_resource", {**bundle.stream_resource_doc, "run_start": run.start_doc["uid"]}
         datum = bundle.compose_stream_datum(
             indices=event_model.StreamRange(start=0, stop=len(segments)),

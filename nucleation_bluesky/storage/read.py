@@ -141,7 +141,7 @@ def _load_one(run: Any, allow_partial: bool, measured_bias: bool | None) -> Ramp
     read = dict(
         zip(wanted, read_ragged([nodes[r] for r in wanted], counts), strict=True) if wanted else ()
     )
-    if (node := events.external("time")) is not None:
+    if (node := events.external("sample_time")) is not None:
         read["time"] = read_ragged([node], counts)[0].astype(float)
     return _ramp_set(run, events, settings, n, counts, n_post, read, problems)
 
