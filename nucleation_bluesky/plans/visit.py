@@ -9,6 +9,7 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import Msg, MsgGenerator, plan, short_uid
 
+from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
 from nucleation_bluesky.plans.adaptive import AdaptiveRamp
 from nucleation_bluesky.plans.instrument import Parts
@@ -142,13 +143,19 @@ class Visit:
                     f"'{outcome.termination.label}'; find the cause, then resume the map: sites "
                     "not yet exposed stay usable"
                 )
-            bad = bad + 1 if outcome.termination in BAD_SAMPLE else 0
+            bad = bad + 1 if self._bad(outcome) else 0
             if bad >= MAX_BAD_IN_A_ROW:
                 raise MapEndedError(
                     f"{bad} ramps in a row ended with '{outcome.termination.label}'; check "
                     "amplifier and sensor, then resume the map"
                 )
         yield from bps.checkpoint()
+
+    def _bad(self, outcome: RampResult) -> bool:
+        # without a current limit a nucleus grows until the amplifier saturates, as it should
+        if outcome.termination is Termination.SATURATED and self.limits.current is None:
+            return False
+        return outcome.termination in BAD_SAMPLE
 
     def _decide(self, number: int, x: float, y: float) -> RampSpec:
         index = int(self.sites.index[number])
