@@ -40,8 +40,29 @@ class AfmInstrument(Device):
     imager = Component(TopographyImager, "", kind="omitted")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
+        self.session_metadata: dict[str, Any] = {}
         self._in_use: list[Device] = []
         super().__init__(prefix, name=name, **kwargs)
+
+    def start_metadata(self) -> dict[str, Any]:
+        """Return what session and controller contribute to a run's ``nucleation`` block.
+
+        Raises
+        ------
+        NotConnectedError
+            If the controller does not answer.
+        """
+        controller = self.controller
+        clock = controller.measure_clock()
+        return {
+            **self.session_metadata,
+            "capabilities": controller.capabilities.document(),
+            "clock": {"utc_offset": clock.utc_offset, "uncertainty": clock.uncertainty},
+            "safe_state": {
+                "policy": SafeState(controller.safe_policy.get()).label,
+                "bias": controller.safe_bias.get(),
+            },
+        }
 
     def connect(self, owner: str | None = None) -> None:
         """Connect, check contract version and every unit; become the owner if one is given.

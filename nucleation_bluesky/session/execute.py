@@ -7,11 +7,11 @@ from typing import Any
 
 from bluesky.utils import MsgGenerator, RunEngineInterrupted
 
-from nucleation_bluesky.callbacks.progress import Progress
+from nucleation_bluesky.callbacks.progress import MapProgress
 from nucleation_bluesky.session.session import Session
 
 
-@dataclass
+@dataclass(eq=False)
 class Outcome:
     """How a run ended.
 
@@ -74,7 +74,7 @@ def execute(session: Session, plan: MsgGenerator[Any], *, progress: bool = True)
         Whether to show sites done, nucleated share and time left.
     """
     outcome = Outcome()
-    callbacks = [outcome, Progress()] if progress else [outcome]
+    callbacks = [outcome, MapProgress()] if progress else [outcome]
     with _subscribed(session, *callbacks):
         try:
             session.RE(plan)

@@ -6,11 +6,8 @@ from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.session.config import Configuration
 
 
-def start_metadata(config: Configuration, owner: str, epoch: int) -> dict[str, Any]:
-    """Return the persistent metadata of a session.
-
-    The plan merges its own part into the ``nucleation`` block.
-    """
+def nucleation_block(config: Configuration, owner: str, epoch: int) -> dict[str, Any]:
+    """Return the session's part of the ``nucleation`` block; the plan adds its own."""
     reference = config.reference
     block: dict[str, Any] = {
         "family": config.instrument.family,
@@ -31,6 +28,11 @@ def start_metadata(config: Configuration, owner: str, epoch: int) -> dict[str, A
             "value": reference.equilibrium_potential,
             "source": reference.equilibrium_source,
         }
+    return block
+
+
+def run_engine_metadata(config: Configuration, block: dict[str, Any]) -> dict[str, Any]:
+    """Return the RunEngine's metadata: in every start document, also those of stock plans."""
     metadata: dict[str, Any] = {"sample": config.sample.name, START_KEY: block}
     if config.operator:
         metadata["operator"] = config.operator

@@ -18,7 +18,7 @@ from nucleation_bluesky.ledger.guard import Guard
 from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.session.heartbeat import Heartbeat
-from nucleation_bluesky.session.metadata import start_metadata
+from nucleation_bluesky.session.metadata import nucleation_block, run_engine_metadata
 from nucleation_bluesky.session.virtual import VirtualInstrument
 
 if TYPE_CHECKING:
@@ -174,7 +174,9 @@ class Session:
         from nucleation_bluesky.callbacks.journal import Journal  # noqa: PLC0415
 
         np.set_printoptions(threshold=20)  # event validation prints arrays otherwise
-        self.RE = RunEngine(start_metadata(self.config, self.owner, self.mount.epoch))
+        block = nucleation_block(self.config, self.owner, self.mount.epoch)
+        self.instrument.session_metadata = block
+        self.RE = RunEngine(run_engine_metadata(self.config, block))
         self.journal = Journal(self.data / "journal", session=self.owner)
         self.journal.attach(self.RE)
 
