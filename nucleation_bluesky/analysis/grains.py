@@ -397,8 +397,8 @@ def _refine(flat: np.ndarray, smooth: np.ndarray, mixture: _Mixture, width: floa
     """Place the outline of the higher phase on a lightly smoothed image."""
     high = smooth > mixture.midpoint()
     band = max(2, round(1.5 * width))
-    uncertain = ndimage.binary_dilation(high, iterations=band) & ~ndimage.binary_erosion(
-        high, iterations=band
+    uncertain = ndimage.binary_dilation(high, iterations=band) & ~np.asarray(
+        ndimage.binary_erosion(high, iterations=band), dtype=bool
     )
     if width <= 1.0 or not uncertain.any():
         return high

@@ -189,10 +189,12 @@ def site_particles(
     per_particle = np.bincount(
         _labels_at(segments.labels, rows, cols, outside), minlength=len(centres) + 1
     )[1:]
-    order = np.argsort(segments.volume)  # the largest claimant of a site comes last and stays
+    order = np.asarray(
+        np.argsort(segments.volume)
+    )  # the largest claimant of a site comes last and stays
     slices = ndimage.find_objects(segments.labels)
     for k in order:
-        site = int(owner[k])
+        site = int(np.asarray(owner)[k])
         if np.hypot(*(centres[k] - points[site])) > max(reach, 0.5 * segments.radius[k]):
             continue
         if flag[site] != NO_PARTICLE:

@@ -153,7 +153,7 @@ def series_resistance(
         if linearity >= min_linearity and first > 0 and 0.8 < second / first < 1.25:
             step = max(1, n // 400)  # Theil-Sen is quadratic in the number of samples
             found = stats.theilslopes(tail_i[::step], tail_v[::step])
-            slope, _, low, high = (float(value) for value in found)
+            slope, _, low, high = np.asarray(tuple(found), dtype=float).tolist()
             spread = (high - low) / (2 * 1.96)
             return Resistance(1 / slope, spread / slope**2, linearity, n)
         n = int(n * 0.8)
