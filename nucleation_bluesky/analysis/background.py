@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 
 def robust_scale(values: np.ndarray) -> float:
-    """Standard deviation from the median absolute value; from a trimmed rms where that is 0.
+    """Return the standard deviation from the median absolute value, or a trimmed rms.
 
     A coarse converter repeats codes, so that more than half of the differences may be zero.
     """

@@ -87,7 +87,7 @@ def templates(
     lead: float = 0.0,
     binning: int = 1,
 ) -> np.ndarray:
-    """Unit signals for every power and trial onset on a window of samples.
+    """Return unit signals for every power and trial onset on a window of samples.
 
     Parameters
     ----------

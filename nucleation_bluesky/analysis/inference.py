@@ -245,7 +245,7 @@ def suspect_samples(ramps: RampSet, anchors: Anchors) -> np.ndarray:
     return out
 
 
-def _run_level(
+def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kept in order
     ramps: RampSet,
     result: Inference,
     index: np.ndarray,
@@ -256,7 +256,7 @@ def _run_level(
 ) -> tuple[dict[str, np.ndarray], float, Shared | None]:
     """Fit the sites of ``index`` at one binning."""
     anchors = result.anchors
-    present = np.flatnonzero(result.present)
+    present: list[int] = np.flatnonzero(result.present).tolist()
     arrays = {0: ramps.current, 1: ramps.height}
     powers = {0: CURRENT_POWERS, 1: HEIGHT_POWERS}
     glitch_rate = error_rate * max(ramps.n_sites, 1)
@@ -335,7 +335,7 @@ def _run_level(
             signs = result.sign[index[members]] if c == 0 else 1.0
             fits["background"][members, c] = (level + offset) * scales[c] * signs
             fits["slope"][members, c] = slope * scales[c] * signs / binning
-    for k, c in enumerate(present):
+    for c in present:
         fits["amplitude"][:, c] *= scales[c]
         fits["rise"][:, c] *= scales[c]
     return fits, threshold, shared
@@ -375,12 +375,12 @@ def _learn(
 
 def _null_threshold(
     nulls: dict[int, np.ndarray],
-    present: np.ndarray,
+    present: list[int],
     channels: list[Channel],
     shared: Shared,
     error_rate: float,
 ) -> float:
-    """Evidence that noise reaches with probability ``error_rate``, from stretches without growth."""
+    """Return the evidence that noise reaches with probability ``error_rate``, measured."""
     size = channels[0].data.shape[1]
     whole = {c: nulls[c][np.isfinite(nulls[c][:, -size:]).all(axis=1)][:, -size:] for c in present}
     count = min(len(v) for v in whole.values())
@@ -404,7 +404,7 @@ def _null_threshold(
 
 def _robust(
     channels: list[Channel],
-    present: np.ndarray,
+    present: list[int],
     suspects: np.ndarray,
     fit: Fit,
     shared: Shared,
@@ -442,7 +442,7 @@ def _robust(
 
 def _baseline(channel: Channel, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Level at the window's last sample and slope per bin of the line before the onset."""
-    n, w = channel.data.shape
+    w = channel.data.shape[1]
     x = np.arange(w) - (w - 1.0)
     use = (x[None, :] < -best[:, None]) & ~channel.missing
     count = np.maximum(use.sum(axis=1), 1)
@@ -481,5 +481,5 @@ def _store(
 
 
 def probability_to_sigma(probability: float) -> float:
-    """Normal deviation that noise exceeds with this two-sided probability."""
+    """Return the normal deviation that noise exceeds with this two-sided probability."""
     return float(norm.isf(0.5 * probability))

@@ -148,11 +148,11 @@ def _profile(channel: Channel, shapes: np.ndarray) -> _Profile:
         by_pattern.setdefault(channel.missing[row].tobytes(), []).append(int(row))
     for same in by_pattern.values():
         gone = np.flatnonzero(channel.missing[same[0]])
-        inverse = np.linalg.pinv(precision[np.ix_(gone, gone)], rcond=1e-9, hermitian=True)
+        inverse = np.linalg.pinv(precision[gone[:, None], gone], rcond=1e-9, hermitian=True)
         across = projected[:, gone] @ inverse
-        number[same] -= white[np.ix_(same, gone)] @ across.T
+        number[same] -= white[np.asarray(same)[:, None], gone] @ across.T
         info[same] -= np.einsum("gj,gj->g", across, projected[:, gone])
-        part = white[np.ix_(same, gone)]
+        part = white[np.asarray(same)[:, None], gone]
         null[same] -= np.einsum("nj,jk,nk->n", part, inverse, part)
         dof[same] -= len(gone)
     dof = np.maximum(dof, 0.0)
@@ -433,7 +433,7 @@ def _marginal(
     grid: np.ndarray,
     shared: Shared,
 ) -> tuple[float, np.ndarray, np.ndarray, list[tuple[int, ...]]]:
-    """Summed log marginal likelihood, responsibilities of pairs, best grid index by pair."""
+    """Return summed log marginal likelihood, responsibilities of pairs, best grid index by pair."""
     pairs = _pairs(shared)
     posterior, _ = _log_posterior(profiles, channels, pairs, grid, shared)
     top = posterior.max(axis=(1, 2), keepdims=True)

@@ -101,7 +101,9 @@ def _bias_at(ramps: RampSet, inference: Inference, position: np.ndarray) -> np.n
     return np.where(good[:, None], out, np.nan)
 
 
-def analyse_sites(ramps: RampSet, parameters: SiteParameters | None = None) -> xr.Dataset:
+def analyse_sites(  # noqa: PLR0915 - one line per variable of the result
+    ramps: RampSet, parameters: SiteParameters | None = None
+) -> xr.Dataset:
     """Analyse the ramps of all sites.
 
     Parameters

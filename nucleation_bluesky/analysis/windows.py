@@ -182,7 +182,7 @@ def find_anchors(ramps: RampSet, sign: np.ndarray, noise: tuple[float, float]) -
 def window(
     values: np.ndarray, first: np.ndarray, last: np.ndarray, samples: int, binning: int = 1
 ) -> np.ndarray:
-    """Samples up to and including ``last`` of every site, averaged in bins.
+    """Return samples up to and including ``last`` of every site, averaged in bins.
 
     Parameters
     ----------
