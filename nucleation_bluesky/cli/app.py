@@ -8,11 +8,16 @@ import typer
 # command -> module that registers it; a virtual instrument must not wait for the imports of a plan
 MODULES = {
     "demo": "demo",
-    "ioc": "ioc",
     "run": "run",
-    "doctor": "doctor",
-    "journal": "journal",
+    "runs": "data",
+    "analyse": "data",
+    "report": "data",
+    "ingest": "data",
+    "serve": "data",
+    "ioc": "ioc",
     "ledger": "ledger",
+    "journal": "journal",
+    "doctor": "doctor",
 }
 
 app = typer.Typer(

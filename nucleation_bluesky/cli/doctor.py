@@ -77,21 +77,12 @@ def _instrument(config: Configuration) -> str:
 
 
 def _tiled(config: Configuration) -> str:
-    from nucleation_bluesky.storage.server import (  # noqa: PLC0415
-        ServerInfo,
-        connect,
-        ensure_server,
-        release_server,
-    )
+    from nucleation_bluesky.session.access import serving  # noqa: PLC0415
+    from nucleation_bluesky.storage.server import connect  # noqa: PLC0415
 
-    if config.tiled.uri is not None:
-        key = config.tiled.api_key_file.read_text().strip() if config.tiled.api_key_file else ""
-        return f"{len(connect(ServerInfo(config.tiled.uri, key)))} runs at {config.tiled.uri}"
-    try:
-        info = ensure_server(config.data_directory.absolute())
-        return f"embedded server at {info.uri}, {len(connect(info))} entries"
-    finally:
-        release_server(config.data_directory.absolute())
+    with serving(config) as server:
+        kind = "embedded server" if config.tiled.uri is None else "server"
+        return f"{kind} at {server.uri}, {len(connect(server))} entries"
 
 
 CHECKS: dict[str, Check] = {

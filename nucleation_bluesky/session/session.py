@@ -136,20 +136,10 @@ class Session:
             self.mount = self.ledger.current_mount(sample.name)
 
     def _start_tiled(self) -> None:
+        from nucleation_bluesky.session.access import serving  # noqa: PLC0415
         from nucleation_bluesky.storage import courier_process  # noqa: PLC0415
-        from nucleation_bluesky.storage.server import (  # noqa: PLC0415
-            ServerInfo,
-            ensure_server,
-            release_server,
-        )
 
-        tiled = self.config.tiled
-        if tiled.uri is None:
-            self.server = ensure_server(self.data)
-            self._exit.callback(release_server, self.data)
-        else:
-            key = tiled.api_key_file.read_text().strip() if tiled.api_key_file else ""
-            self.server = ServerInfo(tiled.uri, key)
+        self.server = self._exit.enter_context(serving(self.config))
         self.courier = courier_process.start(self.data, self.server)
         self._exit.callback(self.courier.release)
 

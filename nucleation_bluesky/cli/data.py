@@ -1,0 +1,235 @@
+"""``runs``, ``serve``, ``analyse``, ``report``, ``ingest``: data in and out of Tiled."""
+
+import threading
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from nucleation_bluesky.callbacks.journal import JournalError
+from nucleation_bluesky.cli.common import (
+    ConfigOption,
+    DataOption,
+    configuration,
+    console,
+    errors_in_one_sentence,
+    quantity_option,
+)
+from nucleation_bluesky.segments import SegmentError
+from nucleation_bluesky.session.access import serving
+from nucleation_bluesky.session.config import Configuration
+from nucleation_bluesky.storage import courier_process
+from nucleation_bluesky.storage.analyse import AnalysisOptions, analyse_file, analyse_run
+from nucleation_bluesky.storage.analysis_result import AnalysisResult
+from nucleation_bluesky.storage.ingest import ingest_file
+from nucleation_bluesky.storage.result_files import write_result as write_file
+from nucleation_bluesky.storage.results import write_result as write_to_tiled
+from nucleation_bluesky.storage.runs import find_runs, open_run, series_of
+from nucleation_bluesky.storage.server import ServerError, connect
+
+EXPECTED = (ValueError, LookupError, OSError, ServerError, JournalError, SegmentError)
+DELIVERY_TIMEOUT = 120.0
+Target = Annotated[
+    str, typer.Argument(help="A nucleation-ivz file, or a run: 'latest', its number, or its uid.")
+]
+EqOption = Annotated[
+    float | None,
+    typer.Option(
+        "--equilibrium-potential",
+        parser=quantity_option("V"),
+        help="E_eq on the data's own scale, instead of the recorded one.",
+    ),
+]
+PartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Take what there is of an incomplete run.")
+]
+
+
+def _analyse(
+    config: Configuration, target: str, options: AnalysisOptions, *, partial: bool, store: bool
+) -> AnalysisResult:
+    """Analyse a file, or a run in Tiled; the result of a run is stored next to it."""
+    if Path(target).is_file():
+        return analyse_file(Path(target), options)
+    if Path(target).suffix in (".h5", ".hdf5", ".nc"):
+        raise FileNotFoundError(f"there is no file {target}")
+    with serving(config) as server:
+        client = connect(server)
+        which: str | int = -1 if target == "latest" else target
+        result = analyse_run(client, which, options, allow_partial=partial)
+        if store:
+            runs = series_of(client, open_run(client, which))
+            parameters = dict(result.provenance.get("parameters", {}))
+            key = write_to_tiled(client, result.sites, runs=runs, parameters=parameters)
+            console.print(f"stored in Tiled: maps/{key}")
+        return result
+
+
+def show_summary(result: AnalysisResult) -> None:
+    """Print the headline figures of a result."""
+    table = Table("figure", "value", "95 %", "from", title=result.label)
+    for item in result.summary:
+        interval = "" if item.interval is None else "{:.4g} to {:.4g}".format(*item.interval)
+        unit = "" if item.unit == "1" else f" {item.unit}"
+        told = f"{item.value:.4g}"
+        if item.uncertainty is not None:
+            told += f" +/- {item.uncertainty:.2g}"
+        table.add_row(item.name, told + unit, interval, item.note)
+    console.print(table)
+    for part, reason in result.missing.items():
+        console.print(f"[dim]no {part}: {reason}[/dim]", soft_wrap=True)
+
+
+def _runs_command(app: typer.Typer) -> None:
+    @app.command("runs")
+    def runs(
+        sample: Annotated[str | None, typer.Option(help="Only this sample.")] = None,
+        technique: Annotated[str | None, typer.Option(help="Only this technique.")] = None,
+        since: Annotated[str | None, typer.Option(help="ISO date.")] = None,
+        state: Annotated[str | None, typer.Option(help="running, success, abort or fail.")] = None,
+        limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
+        config: ConfigOption = None,
+        data: DataOption = None,
+    ) -> None:
+        """List runs, the latest first."""
+        with errors_in_one_sentence(*EXPECTED), serving(configuration(config, data)) as server:
+            found = find_runs(
+                connect(server),
+                sample=sample,
+                technique=technique,
+                since=since,
+                state=state,
+                limit=limit,
+            )
+            table = Table("uid", "no.", "time", "plan", "sample", "state", "events")
+            for info in found:
+                when = datetime.fromtimestamp(info.time).astimezone()
+                table.add_row(
+                    *(info.uid[:8], str(info.scan_id or ""), f"{when:%Y-%m-%d %H:%M}", info.plan),
+                    *(info.sample, info.state, str(info.num_events.get("primary", ""))),
+                )
+            console.print(table)
+
+
+def _serve_command(app: typer.Typer) -> None:
+    @app.command("serve")
+    def serve(
+        show_key: Annotated[bool, typer.Option(help="Print the API key.")] = False,
+        config: ConfigOption = None,
+        data: DataOption = None,
+    ) -> None:
+        """Serve the data directory with Tiled, until Ctrl-C."""
+        chosen = configuration(config, data)
+        with errors_in_one_sentence(*EXPECTED), serving(chosen) as server:
+            console.print(f"web pages:  {server.web_ui}")
+            console.print(f"clients:    tiled.client.from_uri('{server.uri}/api/v1', api_key=...)")
+            key_file = chosen.data_directory.absolute() / "tiled" / "api_key"
+            told = server.api_key if show_key else f"in {key_file} (--show-key prints it)"
+            console.print(f"API key:    {told}", soft_wrap=True)
+            console.print("Ctrl-C ends it")
+            threading.Event().wait()
+
+
+def _analyse_commands(app: typer.Typer) -> None:
+    @app.command("analyse")
+    def analyse(
+        target: Target,
+        out: Annotated[Path | None, typer.Option(help="Write the result here (netCDF).")] = None,
+        equilibrium_potential: EqOption = None,
+        allow_partial: PartialOption = False,
+        store: Annotated[
+            bool, typer.Option(help="Store a run's result in Tiled, next to it.")
+        ] = True,
+        config: ConfigOption = None,
+        data: DataOption = None,
+    ) -> None:
+        """Analyse a file, or a run in Tiled: onsets, classification, charges, maps."""
+        options = AnalysisOptions(equilibrium_potential=equilibrium_potential)
+        with errors_in_one_sentence(*EXPECTED):
+            chosen = configuration(config, data)
+            result = _analyse(chosen, target, options, partial=allow_partial, store=store)
+            show_summary(result)
+            if out is not None:
+                write_file(out, result.sites)
+                console.print(f"result in {out}")
+
+    @app.command("report")
+    def report(
+        targets: Annotated[list[str], typer.Argument(help="Files or runs, in order.")],
+        out: Annotated[Path, typer.Option(help="Directory of the report.")] = Path("report"),
+        title: Annotated[str, typer.Option(help="Heading.")] = "Nanoscale nucleation map",
+        equilibrium_potential: EqOption = None,
+        allow_partial: PartialOption = False,
+        config: ConfigOption = None,
+        data: DataOption = None,
+    ) -> None:
+        """Write a self-contained HTML report with figures, of one or several runs or files."""
+        from nucleation_bluesky.report.build import write_report  # noqa: PLC0415 - slow import
+
+        options = AnalysisOptions(equilibrium_potential=equilibrium_potential)
+        with errors_in_one_sentence(*EXPECTED):
+            chosen = configuration(config, data)
+            results = [
+                _analyse(chosen, target, options, partial=allow_partial, store=False)
+                for target in targets
+            ]
+            if len(results) > 1:
+                results = [
+                    replace(result, label=f"{result.label} ({target[:8]})")
+                    for result, target in zip(results, targets, strict=True)
+                ]
+            console.print(f"report in {write_report(results, out, title=title)}")
+
+
+def _ingest_command(app: typer.Typer) -> None:
+    @app.command("ingest")
+    def ingest(
+        path: Annotated[Path, typer.Argument(help="A nucleation-ivz file.")],
+        sample: Annotated[str | None, typer.Option(help="Sample, if not in the file.")] = None,
+        config: ConfigOption = None,
+        data: DataOption = None,
+    ) -> None:
+        """Register a foreign file as a run in Tiled."""
+        with errors_in_one_sentence(*EXPECTED):
+            chosen = configuration(config, data)
+            directory = chosen.data_directory.absolute()
+            with serving(chosen) as server:
+                done = ingest_file(
+                    path,
+                    journal_dir=directory / "journal",
+                    waveform_dir=directory / "waveforms",
+                    session="ingest",
+                    sample=sample,
+                )
+                uid = deliver(directory, server, done.uid)
+            told = "registered as" if done.created else "was registered before, as"
+            console.print(f"{path.name} {told} run {uid}")
+
+
+def deliver(directory: Path, server: Any, uid: str) -> str:
+    """Wait until a run is in Tiled.
+
+    Raises
+    ------
+    ServerError
+        If it is not there in time; it stays in the journal.
+    """
+    courier = courier_process.start(directory, server)
+    try:
+        if not courier.wait_delivered([uid], DELIVERY_TIMEOUT):
+            raise ServerError(
+                f"run {uid} is in the journal but not in Tiled yet; "
+                "deliver it with 'nucleation-bluesky journal deliver'"
+            )
+    finally:
+        courier.release()
+    return uid
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for add in (_runs_command, _serve_command, _analyse_commands, _ingest_command):
+        add(app)

@@ -1,0 +1,36 @@
+"""Open the catalogue of a configuration: the embedded Tiled server, or one given by address."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nucleation_bluesky.session.config import Configuration
+from nucleation_bluesky.storage.server import ServerInfo, ensure_server, release_server
+
+
+def external_server(config: Configuration) -> ServerInfo | None:
+    """Return the configured server, None for the embedded one."""
+    tiled = config.tiled
+    if tiled.uri is None:
+        return None
+    key = tiled.api_key_file.read_text().strip() if tiled.api_key_file else ""
+    return ServerInfo(tiled.uri, key)
+
+
+@contextmanager
+def serving(config: Configuration) -> Iterator[ServerInfo]:
+    """Serve the configured data while the context lasts.
+
+    Raises
+    ------
+    ServerError
+        If the server does not answer.
+    """
+    external = external_server(config)
+    if external is not None:
+        yield external
+        return
+    data = config.data_directory.absolute()
+    try:
+        yield ensure_server(data)
+    finally:
+        release_server(data)
