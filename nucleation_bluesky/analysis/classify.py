@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import norm
 
-from nucleation_bluesky.analysis.inference import Inference
+from nucleation_bluesky.analysis.inference import WINDOW, Inference
 from nucleation_bluesky.analysis.ramps import RampSet
 
 NO_NUCLEATION, NUCLEATED, FALSE_TRIP, UNDETERMINED = 0, 1, 2, 3
@@ -81,6 +81,8 @@ def classify(
     if not known.any():
         return out
     grown = known & (inference.robust_evidence > threshold)
+    # an onset at the far edge of the trials was not seen: a slow wander, no start of growth
+    grown &= (inference.reach < 0.45 * WINDOW * inference.binning) | (cause == 1)
     for c in np.flatnonzero(inference.present):
         # a step in one channel alone, where growth shows in both at every other site
         own = inference.channel_evidence[:, c]

@@ -279,7 +279,7 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
         bad = find_glitches(raw, glitch_rate)
         hollow = ~np.isfinite(raw)
         data[c], missing[c] = raw, bad | hollow
-    fits = {f.name: np.full((len(index), 2), np.nan) for f in fields(Fit)}
+    fits: dict[str, np.ndarray] = {f.name: _blank(len(index), 2) for f in fields(Fit)}
     for name in ("distance", "spread", "evidence", "best", "reach"):
         fits[name] = np.full(len(index), np.nan)
     fits["robust"] = np.zeros(len(index))
@@ -320,7 +320,7 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
         for field_ in fields(Fit):
             value = getattr(fit, field_.name)
             if value.ndim == 2:
-                fits[field_.name][np.ix_(members, present)] = value
+                fits[field_.name][members[:, None], present] = value
             else:
                 fits[field_.name][members] = value
         fits["spread"][members] *= _discrepancy(fit, size, threshold)
@@ -349,6 +349,11 @@ def _discrepancy(fit: Fit, size: int, threshold: float) -> float:
     excess = np.nansum(fit.misfit[clear] - 1.0, axis=1) * (size - 4)
     per_sample = excess / (fit.misfit.shape[1] * np.ceil(fit.best[clear]))
     return float(np.sqrt(1.0 + max(float(np.median(per_sample)), 0.0)))
+
+
+def _blank(*shape: int) -> np.ndarray:
+    """Return an array of NaN."""
+    return np.full(shape, np.nan)
 
 
 def _floor(values: np.ndarray, binning: int) -> float:
