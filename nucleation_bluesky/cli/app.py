@@ -29,6 +29,11 @@ app = typer.Typer(
 )
 
 
+@app.callback()
+def nucleation_bluesky() -> None:
+    """Nanoscale electrochemical nucleation experiments on Bluesky."""
+
+
 def load(command: str | None = None) -> typer.Typer:
     """Register one command, or all of them if it is none of ours."""
     names = [MODULES[command]] if command in MODULES else list(dict.fromkeys(MODULES.values()))

@@ -5,10 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bluesky.utils import MsgGenerator, RunEngineInterrupted
+from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted
 
 from nucleation_bluesky.callbacks.progress import MapProgress
 from nucleation_bluesky.session.session import Session
+
+
+class RunFailedError(RuntimeError):
+    """A run ended in failure; the message is the first cause."""
 
 
 @dataclass(eq=False)
@@ -61,6 +65,13 @@ def _subscribed(session: Session, *callbacks: Any) -> Iterator[None]:
             session.RE.unsubscribe(token)
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """Return what a chain of exceptions began with."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def execute(session: Session, plan: MsgGenerator[Any], *, progress: bool = True) -> Outcome:
     """Run a plan; Ctrl-C twice ends it at once, safely.
 
@@ -72,6 +83,11 @@ def execute(session: Session, plan: MsgGenerator[Any], *, progress: bool = True)
         Of messages.
     progress : bool
         Whether to show sites done, nucleated share and time left.
+
+    Raises
+    ------
+    RunFailedError
+        If a device failed; sites not yet exposed stay usable.
     """
     outcome = Outcome()
     callbacks = [outcome, MapProgress()] if progress else [outcome]
@@ -80,4 +96,6 @@ def execute(session: Session, plan: MsgGenerator[Any], *, progress: bool = True)
             session.RE(plan)
         except RunEngineInterrupted:
             session.RE.abort("interrupted at the terminal")
+        except FailedStatus as error:
+            raise RunFailedError(str(first_cause(error))) from error
     return outcome

@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 5
 
 
+# What a session, an instrument or a plan raises for the user to read; FailedStatus is unwrapped.
+EXPECTED_ERRORS = (ValueError, RuntimeError, OSError, LookupError, TimeoutError)
+
+
 class SessionError(RuntimeError):
     """The session cannot start; the message says what to do."""
 

@@ -1,0 +1,177 @@
+"""``nucleation-bluesky demo``: the experiments of the 2013 AFM paper on the virtual instrument."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Any
+
+import typer
+from bluesky.plan_stubs import mv
+
+from nucleation_bluesky.cli.common import console, errors_in_one_sentence, fail
+from nucleation_bluesky.cli.data import show_summary
+from nucleation_bluesky.plans.nucleation_map import nucleation_map
+from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
+from nucleation_bluesky.session.config import (
+    Configuration,
+    InstrumentConfig,
+    SampleConfig,
+    VirtualConfig,
+)
+from nucleation_bluesky.session.execute import execute
+from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
+from nucleation_bluesky.storage.analyse import analyse_run
+from nucleation_bluesky.storage.analysis_result import AnalysisResult
+from nucleation_bluesky.storage.results import write_result
+from nucleation_bluesky.storage.runs import open_run
+
+DELIVERY_TIMEOUT = 120.0
+SENSITIVE_GAIN = 1e11  # V/A, for picoampere compliance
+COARSE_GAIN = 1e7  # V/A, for particles that grow to micrometres
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of the demo.
+
+    Parameters
+    ----------
+    label : str
+        For the report.
+    plan : callable
+        Plan taking the instrument.
+    arguments : dict
+        Its arguments.
+    gain : float
+        Amplifier gain, V/A.
+    """
+
+    label: str
+    plan: Callable[..., Any]
+    arguments: dict[str, Any]
+    gain: float = SENSITIVE_GAIN
+
+
+def experiments(rows: int, cols: int, *, small: bool) -> list[Experiment]:
+    """Return the experiments, each on its own area of the sample."""
+    pitch = 20e-9
+    half = ((cols - 1) * pitch / 2, (rows - 1) * pitch / 2)
+    height, rates = (8, 8) if small else (24, 36)
+    particles = 4 if small else 10
+    return [
+        Experiment(
+            "current compliance",
+            nucleation_map,
+            {"rows": rows, "cols": cols, "pitch": pitch, "origin": (-half[0], -half[1]),
+             "order": "snake", "n_post": 5},
+        ),
+        Experiment(
+            "height compliance",
+            nucleation_map,
+            {"rows": height, "cols": height, "pitch": pitch, "origin": (-6e-6, 0.0),
+             "order": "snake", "compliance": "height", "n_post": 5},
+        ),
+        Experiment(
+            "current compliance, 10 x 10",
+            nucleation_map,
+            {"rows": particles, "cols": particles, "pitch": 200e-9, "origin": (-10e-6, 0.0),
+             "n_post": 5},
+        ),
+        Experiment(
+            "normal sweeps",
+            nucleation_map,
+            {"rows": particles, "cols": particles, "pitch": 5e-6, "origin": (4e-6, 4e-6),
+             "stop": -5.0, "compliance": "none", "image_size": 56e-6, "image_pixels": 512},
+            COARSE_GAIN,
+        ),
+        Experiment(
+            "sweep rates",
+            sweep_rate_series,
+            {"rows": rates, "cols": rates, "pitch": pitch, "origin": (-6e-6, -6e-6),
+             "rates": (0.3, 1.2, 4.8, 19.2), "samples_per_volt": 1000.0, "stop": -4.6,
+             "blanking": 1e-3, "background_time": 20e-3, "n_post": 5},
+        ),
+    ]  # fmt: skip
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Say how long a step took."""
+    start = monotonic()
+    yield
+    console.print(f"  {what}: {monotonic() - start:.0f} s")
+
+
+def measure(session: Session, experiment: Experiment) -> str:
+    """Run one experiment and return its uid."""
+    console.print(f"[bold]{experiment.label}[/bold]")
+    with timed("measured"):
+        session.RE(mv(session.instrument.amplifier.gain, experiment.gain))
+        plan = experiment.plan(session.instrument, **experiment.arguments)
+        outcome = execute(session, plan)
+    if not outcome.complete:
+        fail(f"'{experiment.label}' did not complete: {outcome.reason}")
+    return outcome.uid
+
+
+def evaluate(session: Session, experiment: Experiment, uid: str) -> AnalysisResult:
+    """Analyse one run from Tiled and store the result next to it."""
+    client = session.catalog
+    result = replace(analyse_run(client, uid), label=experiment.label)
+    parameters = dict(result.provenance.get("parameters", {}))
+    write_result(client, result.sites, runs=[open_run(client, uid)], parameters=parameters)
+    return result
+
+
+def configure(out: Path, seed: int) -> Configuration:
+    """Return the demo's configuration: a new virtual sample each time."""
+    name = f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    virtual = VirtualConfig(speed="max", seed=seed)
+    return Configuration(
+        data_directory=out / "data",
+        instrument=InstrumentConfig(virtual=virtual),
+        sample=SampleConfig(name=name, description="virtual Li-ion conducting glass ceramic"),
+    )
+
+
+def run_demo(out: Path, rows: int, cols: int, seed: int, *, small: bool) -> None:
+    """Measure, analyse, report."""
+    from nucleation_bluesky.report.build import write_report  # noqa: PLC0415 - slow import
+
+    config = configure(out, seed)
+    planned = experiments(rows, cols, small=small)
+    console.print("starting the virtual AFM, Tiled and the courier ...")
+    with errors_in_one_sentence(*EXPECTED_ERRORS), Session(config, say=console.print) as session:
+        uids = [measure(session, experiment) for experiment in planned]
+        if not session.wait_delivered(uids, DELIVERY_TIMEOUT):
+            fail("the documents did not reach Tiled; see 'nucleation-bluesky journal list'")
+        console.print("[bold]analysis, from the data in Tiled[/bold]")
+        with timed("analysed"):
+            results = [evaluate(session, e, uid) for e, uid in zip(planned, uids, strict=True)]
+        with timed("report written"):
+            report = write_report(results, out / "report", title="Virtual AFM nucleation map")
+    show_summary(results[0])
+    console.print(f"\nreport:  {report.resolve()}", soft_wrap=True)
+    data = config.data_directory
+    console.print(f"browse:  nucleation-bluesky serve --data {data}", soft_wrap=True)
+    console.print(f"runs:    nucleation-bluesky runs --data {data}", soft_wrap=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("demo")
+    def demo(
+        out: Annotated[Path, typer.Option(help="Directory for data and report.")] = Path(
+            "demo-data"
+        ),
+        rows: Annotated[int, typer.Option(min=4, help="Rows of the main map.")] = 70,
+        cols: Annotated[int, typer.Option(min=4, help="Columns of the main map.")] = 70,
+        seed: Annotated[int, typer.Option(help="Seed of the virtual sample.")] = 1,
+        small: Annotated[bool, typer.Option(help="Small side experiments, for a try.")] = False,
+    ) -> None:
+        """Run the 2013 AFM experiments on the virtual instrument and write a report."""
+        run_demo(out, rows, cols, seed, small=small)
