@@ -17,7 +17,7 @@ _INTEGERS = frozenset(
         "height_feedback",
     }
 )  # fmt: skip
-EXTERNAL_ROLES = frozenset({*WAVEFORM_CHANNELS, "time"})  # in files, never in events
+EXTERNAL_ROLES = frozenset({*WAVEFORM_CHANNELS, "sample_time"})  # in files, never in events
 _TABLES = frozenset({"vertices", "rates"})
 _SETTINGS: dict[str, tuple[str, str]] = {  # configuration key: (type, unit)
     "compliance_current_low": ("number", "A"),

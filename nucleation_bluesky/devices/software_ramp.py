@@ -29,7 +29,7 @@ from nucleation_bluesky.ledger import Claim
 from nucleation_bluesky.segments import SegmentWriter
 
 DEFAULT_STEPS = 4096
-_TIME = {"time": "s"}  # since the first sample: the steps of a plan are irregular
+_TIME = {"sample_time": "s"}  # since the first sample: the steps of a plan are irregular
 
 
 class SoftwareBegin(Device):
@@ -284,7 +284,7 @@ class SoftwareRamp(ExposureDevice):
                     "bias": bias,
                     "current": current,
                     "height": height,
-                    "time": ticks - ticks[0] if len(ticks) else ticks,
+                    "sample_time": ticks - ticks[0] if len(ticks) else ticks,
                 },
                 scalars,
             )

@@ -285,7 +285,7 @@ def test_software_ramp_gives_the_same_roles(made):
 
     made.RE(plan())
     data = of(made.documents, "event")[0]["data"]
-    assert set(soft.roles) == {*made.afm.ramp.roles, "time"}
+    assert set(soft.roles) == {*made.afm.ramp.roles, "sample_time"}
     assert math.isnan(data["afm_software_ramp_sample_rate"])
     assert data["afm_software_ramp_termination"] == Termination.COMPLETED
     assert data["afm_software_ramp_n_samples"] == 6
