@@ -3,13 +3,14 @@
 They must be in place before the first EPICS context is made, that is, before ophyd is imported.
 """
 
-import logging
+import contextlib
 import os
 import socket
+import struct
 import threading
 
-logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
+REPEATER_CONFIRM = 17  # Channel Access protocol command
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -42,23 +43,27 @@ def use_loopback(port: int) -> dict[str, str]:
     """
     variables = loopback_environment(port)
     if "EPICS_CA_REPEATER_PORT" not in os.environ:
-        repeater = free_port(socket.SOCK_DGRAM)
-        variables["EPICS_CA_REPEATER_PORT"] = str(repeater)
-        os.environ.update(variables)
-        _start_repeater()
+        variables["EPICS_CA_REPEATER_PORT"] = str(_answer_registrations())
     os.environ.update(variables)
     return variables
 
 
-def _start_repeater() -> None:
-    """Run caproto's repeater in a thread, so that libca does not look for its own program."""
-    # imported here: caproto reads the environment when it is imported
-    from caproto.sync.repeater import RepeaterAlreadyRunning, run  # noqa: PLC0415
+def _answer_registrations() -> int:
+    """Confirm Channel Access repeater registrations on a free port; return the port.
+
+    libca looks for a repeater, which on loopback with one server has nothing to repeat, and
+    complains on the terminal if none confirms its (empty) registration. caproto's repeater does
+    not confirm empty ones.
+    """
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((LOOPBACK, 0))
+    confirm = struct.pack("!HHHHI4s", REPEATER_CONFIRM, 0, 0, 0, 0, socket.inet_aton(LOOPBACK))
 
     def serve() -> None:
-        try:
-            run(host=LOOPBACK)
-        except (RepeaterAlreadyRunning, OSError) as error:
-            logger.debug("no repeater started: %s", error)
+        while True:
+            _, client = server.recvfrom(1024)
+            with contextlib.suppress(OSError):  # a client that has gone needs no answer
+                server.sendto(confirm, client)
 
     threading.Thread(target=serve, name="ca-repeater", daemon=True).start()
+    return int(server.getsockname()[1])
