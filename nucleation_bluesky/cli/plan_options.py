@@ -1,4 +1,4 @@
-"""Command line options made from a plan's signature, docstring and units."""
+"""Command line options made from a plan's signature and its arguments' units."""
 
 import inspect
 import re
@@ -8,24 +8,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from nucleation_bluesky.cli.common import quantity_option
-from nucleation_bluesky.plans.quantities import PARAMETER_UNITS
+from nucleation_bluesky.plans.arguments import ARGUMENTS
 from nucleation_bluesky.session.quantities import parse_quantity, unit_registry
 
 LEFT_OUT = ("md", "reference", "sites", "instrument")
-
-
-def parameter_help(doc: str) -> dict[str, str]:
-    """Return the description of each parameter in a numpy-style docstring."""
-    section = re.search(r"Parameters\n\s*-+\n(.*?)(?:\n\s*\n\s*\w+\n\s*-+\n|\Z)", doc, re.DOTALL)
-    described: dict[str, str] = {}
-    names: list[str] = []
-    for line in inspect.cleandoc(section.group(1)).splitlines() if section else []:
-        if line and not line.startswith(" "):
-            names = [name.strip().lstrip("*") for name in line.split(":")[0].split(",")]
-        elif line.strip():
-            for name in names:
-                described[name] = f"{described.get(name, '')} {line.strip()}".strip()
-    return described
 
 
 def shown(value: float, unit: str) -> str:
@@ -73,18 +59,18 @@ def _is_sequence(annotation: Any) -> bool:
     return any(get_origin(option) is Sequence for option in options)
 
 
-def option(name: str, annotation: Any, default: Any, text: str) -> inspect.Parameter:
+def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """Return the typer option of one plan parameter."""
-    unit = PARAMETER_UNITS.get(name)
+    unit, text = ARGUMENTS[name]
     info: dict[str, Any] = {"help": text, "show_default": default not in (None, "")}
     made: Any
     if name == "region":
         made, info["parser"] = list | None, region_option
     elif _is_sequence(annotation):
-        made, info["parser"] = list | None, quantity_list(unit or "")
+        made, info["parser"] = list | None, quantity_list(unit)
         if default is not None:
-            default = ", ".join(f"{v:g}" for v in default) + f" {unit or ''}"
-    elif annotation is float and unit is not None:
+            default = ", ".join(f"{v:g}" for v in default) + f" {unit}"
+    elif annotation is float and unit:
         made, info["parser"] = float, quantity_option(unit)
         default = shown(default, unit)
     else:
@@ -99,11 +85,9 @@ def option(name: str, annotation: Any, default: Any, text: str) -> inspect.Param
 
 def plan_parameters(plan: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return an option for each keyword-only parameter of a plan that can be typed."""
-    described = parameter_help(plan.__doc__ or "")
-    fallback = described.get("others", "See the plan's documentation.")
     hints = get_type_hints(plan)
     return [
-        option(name, hints[name], parameter.default, described.get(name, fallback))
+        option(name, hints[name], parameter.default)
         for name, parameter in inspect.signature(plan).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in LEFT_OUT
     ]

@@ -3,9 +3,10 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from bluesky.plan_stubs import mv
 
 from nucleation_bluesky.cli.common import (
     ConfigOption,
@@ -14,12 +15,14 @@ from nucleation_bluesky.cli.common import (
     console,
     errors_in_one_sentence,
     fail,
+    quantity_option,
 )
 from nucleation_bluesky.cli.plan_options import plan_parameters
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.plans.topography import topography
 from nucleation_bluesky.session.execute import execute
+from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
 
 run_app = typer.Typer(
@@ -32,17 +35,22 @@ PLANS: dict[str, Callable[..., Any]] = {
     "topography": topography,
 }
 DELIVERY_TIMEOUT = 60.0
+GainOption = Annotated[
+    float,
+    typer.Option(parser=quantity_option("V/A"), help="Amplifier gain; 0 leaves it as it is."),
+]
 
 
 def _command(plan: Callable[..., Any]) -> Callable[..., None]:
     """Return a command that runs ``plan`` with options made from its signature."""
 
     def command(**options: Any) -> None:
-        config, data = options.pop("config"), options.pop("data")
-        run_plan(plan, options, config, data)
+        config, data, gain = (options.pop(name) for name in ("config", "data", "gain"))
+        run_plan(lambda session: plan(session.instrument, **options), config, data, gain)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [
+        inspect.Parameter("gain", keyword, default="0 V/A", annotation=GainOption),
         inspect.Parameter("config", keyword, default=None, annotation=ConfigOption),
         inspect.Parameter("data", keyword, default=None, annotation=DataOption),
     ]
@@ -54,7 +62,7 @@ def _command(plan: Callable[..., Any]) -> Callable[..., None]:
 
 
 def run_plan(
-    plan: Callable[..., Any], options: dict[str, Any], config: Path | None, data: Path | None
+    make: Callable[[Session], Any], config: Path | None, data: Path | None, gain: float = 0.0
 ) -> None:
     """Open a session, run one plan, wait until its documents are in Tiled."""
     chosen = configuration(config, data)
@@ -62,7 +70,10 @@ def run_plan(
         errors_in_one_sentence(*EXPECTED_ERRORS),
         Session(chosen, say=console.print) as session,
     ):
-        outcome = execute(session, plan(session.instrument, **options))
+        plan = make(session)
+        if gain:
+            session.RE(mv(session.instrument.amplifier.gain, gain))
+        outcome = execute(session, plan)
         if not session.wait_delivered([outcome.uid], DELIVERY_TIMEOUT):
             console.print(
                 "not all documents have reached Tiled yet; they are safe in the journal and will "
@@ -72,6 +83,20 @@ def run_plan(
         console.print(f"analyse it with: nucleation-bluesky analyse {outcome.uid[:8]}")
         if not outcome.complete:
             fail(f"the run did not complete: {outcome.reason}")
+
+
+@run_app.command("resume")
+def resume_command(
+    run: Annotated[str, typer.Argument(help="The interrupted run: 'latest', number or uid.")],
+    register: Annotated[
+        bool, typer.Option(help="Register to the run's topography before the first site.")
+    ] = True,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Go on with an interrupted map over the sites that are still free."""
+    which: str | int = -1 if run == "latest" else run
+    run_plan(lambda session: resume(session, which, register=register), config, data)
 
 
 for _name, _plan in PLANS.items():

@@ -1,0 +1,61 @@
+"""Arguments of the plans: SI unit ("" where none) and meaning, for command line and queue forms."""
+
+ARGUMENTS: dict[str, tuple[str, str]] = {
+    # where
+    "rows": ("", "Rows of the grid."),
+    "cols": ("", "Columns of the grid."),
+    "pitch": ("m", "Distance between neighbouring sites."),
+    "origin": ("m", "x, y of the first site; by default the grid is centred in the travel."),
+    "angle": ("rad", "Rotation of the grid about its origin, counter-clockwise."),
+    "lattice": ("", "square or hexagonal."),
+    "sites": ("m", "List of (x, y) instead of a grid."),
+    "site_file": ("", "CSV file with columns x and y (m) instead of a grid."),
+    "region": ("m", "Only sites inside: two corners of a box, or a polygon, 'x,y; x,y; ...'."),
+    "order": ("", "raster, snake, random (by seed) or given."),
+    "seed": ("", "Seed of a random order."),
+    "skip_used": ("", "Leave out sites that have been used, instead of refusing."),
+    # ramp
+    "start": ("V", "Bias at the start of the ramp."),
+    "stop": ("V", "Bias at the end of the ramp."),
+    "rate": ("V/s", "Sweep rate."),
+    "rates": ("V/s", "Sweep rates of a series."),
+    "interleave": ("", "How rates alternate over the sites: lattice or random."),
+    "sample_rate": ("Hz", "Samples per second."),
+    "samples_per_volt": ("1/V", "If above 0, each sweep has so many samples per volt instead."),
+    "after_trip": ("", "After a trip: safe_state, hold or reverse_sweep."),
+    "after_time": ("s", "Duration of that."),
+    "n_post": ("", "Samples recorded after the trip."),
+    # compliance
+    "compliance": ("", "What aborts a ramp: current, height, both or none."),
+    "current_compliance": ("A", "Current that aborts, signed as the ramp."),
+    "height_compliance": ("m", "Height change that aborts."),
+    "blanking": ("s", "Not compared for this time after the start of each segment."),
+    "confirm_samples": ("", "Consecutive samples beyond the limit that abort."),
+    "subtract_background": ("", "Subtract leakage and C dV/dt before comparing."),
+    "background_time": ("s", "Window after blanking from which the background is estimated."),
+    # adaptive and software ramps
+    "adaptive": ("", "Approach fast to a bias predicted from neighbours less a learned margin."),
+    "fast_rate": ("V/s", "Rate of the fast approach; 0 takes 5 times the measuring rate."),
+    "risk": ("", "Share of sites whose onset may fall into the fast approach."),
+    "first_sites": ("", "Sites measured at a constant rate before the first fast approach."),
+    "software": ("", "Step the bias from the plan, for controllers without compliance."),
+    "min_step": ("V", "Smallest step of a software ramp."),
+    "max_step": ("V", "Largest step of a software ramp."),
+    "dwell": ("s", "Time at each step of a software ramp."),
+    # images
+    "image_before_after": ("", "Image the topography before and after."),
+    "image_size": ("m", "Edge of the images; 0 covers the sites with a margin of four pitches."),
+    "image_pixels": ("", "Pixels per edge of the images."),
+    "center": ("m", "x, y of the image's centre."),
+    "size": ("m", "Edge of the image."),
+    "pixels": ("", "Pixels per edge of the image."),
+    # drift
+    "reregister_every": ("", "Register against drift after this many sites; 0 never."),
+    "registration_size": ("m", "Edge of the registration images; 0 takes that of the images."),
+    "registration_pixels": ("", "Pixels per edge of the registration images."),
+    "min_quality": ("", "Least correlation of a registration, 0 to 1; below, the run ends."),
+    "max_shift": ("m", "Largest drift that is corrected; beyond, the run ends."),
+    # links
+    "continues": ("", "uid of the run that this one resumes."),
+    "series": ("", "Name shared by runs that are read as one map."),
+}

@@ -1,0 +1,69 @@
+"""Go on with an interrupted map: its arguments and reference topography come from its run."""
+
+from typing import Any
+
+from bluesky.utils import MsgGenerator
+
+from nucleation_bluesky.contract.documents import START_KEY
+from nucleation_bluesky.plans.nucleation_map import resume_map
+from nucleation_bluesky.plans.registration import Reference
+from nucleation_bluesky.session.session import Session
+from nucleation_bluesky.storage.read import load_topography
+from nucleation_bluesky.storage.runs import open_run
+
+RESUMABLE = ("nucleation_map", "resume_map")
+OWN_ARGUMENTS = ("instrument", "continues", "series", "reference", "skip_used")
+
+
+def resume(session: Session, which: str | int, *, register: bool = True) -> MsgGenerator[Any]:
+    """Return the plan that visits the free sites of an interrupted map.
+
+    Parameters
+    ----------
+    session : Session
+        Open, with Tiled.
+    which : str or int
+        The run, as `storage.runs.open_run` takes it.
+    register : bool
+        Register the sample to the run's topography first; False declares that neither sample nor
+        stage has moved since.
+
+    Raises
+    ------
+    ValueError
+        If the run is not a map, was taken on another sample, or has no topography to register to.
+    """
+    run = open_run(session.catalog, which)
+    start = run.metadata["start"]
+    block = start.get(START_KEY) or {}
+    uid = start["uid"]
+    if start.get("plan_name") not in RESUMABLE:
+        raise ValueError(
+            f"run {uid[:8]} is a '{start.get('plan_name')}'; only maps can be resumed "
+            f"({', '.join(RESUMABLE)})"
+        )
+    if block.get("sample") != session.config.sample.name:
+        raise ValueError(
+            f"run {uid[:8]} was taken on sample '{block.get('sample')}', this session has "
+            f"'{session.config.sample.name}' mounted; name the sample in the configuration"
+        )
+    reference = _reference(run, uid) if register else None
+    arguments = {k: v for k, v in start["plan_args"].items() if k not in OWN_ARGUMENTS}
+    return resume_map(
+        session.instrument,
+        continues=uid,
+        series=block.get("series") or uid,
+        reference=reference,
+        register=register,
+        **arguments,
+    )
+
+
+def _reference(run: Any, uid: str) -> Reference:
+    before = load_topography(run, allow_partial=True, join=False).before
+    if before is None:
+        raise ValueError(
+            f"run {uid[:8]} has no topography to register to; if neither sample nor stage has "
+            "moved since, resume without registration (--no-register)"
+        )
+    return Reference(before.height, before.pixel_size, before.x, before.y)
