@@ -18,7 +18,7 @@ START_FIELDS: dict[str, str] = {
     "bias_applied_to": "'tip' or 'sample'.",
     "reference_scale": "Name of the scale the raw potentials are measured against.",
     "reference_offset": "{'scale', 'offset'}: potential against 'scale' = raw + offset (V).",
-    "equilibrium_potential": "E_eq on the run's own scale (V, signed), with 'source'.",
+    "equilibrium_potential": "{'value' (V, signed, on the run's own scale), 'source'}.",
     "material": "{'name', 'molar_volume' (m3/mol), 'electrons', 'faradaic_yield'}.",
     "ramp": "{'start', 'vertices', 'rates' (V, V/s), 'sample_rate' (Hz), 'measuring_segment'}.",
     "compliance": "{'current': [low, high] or None (A), 'height': ... (m), 'blanking' (s), "
@@ -28,6 +28,10 @@ START_FIELDS: dict[str, str] = {
     "clock": "{'utc_offset', 'uncertainty'} (s): controller's UTC minus ours, measured.",
     "grid": "{'shape': [rows, cols], 'pitch' (m), 'origin': [x, y], 'angle' (rad)} if gridded.",
     "continues": "uid of the run that this one resumes, if any.",
+    "adaptive": "Whether sites were approached fast (true or false).",
+    "software": "Whether the plan stepped the bias (true or false).",
+    "sweep_rates": "Sweep rates of a series (V/s).",
+    "interleave": "How the rates alternate over the sites: 'lattice' or 'random'.",
     "series": "Identifier shared by runs that are to be read as one map.",
 }
 
