@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from nucleation_bluesky.contract.enums import SafeState
 from nucleation_bluesky.ledger.errors import UnknownSampleError
 from nucleation_bluesky.ledger.guard import Guard
 from nucleation_bluesky.ledger.ledger import Ledger
@@ -160,6 +161,23 @@ class Session:
         self._exit.callback(self.instrument.destroy)
         self.instrument.connect(self.owner)
         self._exit.callback(self.instrument.controller.release, self.owner)
+
+        self._apply_safety()
+
+    def _apply_safety(self) -> None:
+        controller, safety = self.instrument.controller, self.config.safety
+        policy = SafeState.from_label(safety.safe_state)
+        supported = controller.capabilities.safe_states
+        if policy not in supported:
+            names = ", ".join(sorted(state.label for state in supported))
+            raise SessionError(
+                f"the controller does not know the safe state '{policy.label}' (it knows {names}); "
+                "choose one of them as safety.safe_state"
+            )
+        controller.safe_policy.write(int(policy))
+        if policy is SafeState.HOLD:
+            controller.safe_bias.write(safety.safe_bias)
+        controller.heartbeat_timeout.write(safety.heartbeat_timeout)
 
     def _make_run_engine(self) -> None:
         import numpy as np  # noqa: PLC0415
