@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import null_space, toeplitz
+from scipy.optimize import nnls
 from scipy.stats import norm
 
 
@@ -151,27 +152,47 @@ def fit_noise(increments: np.ndarray, windows: int, samples: int, floor: float) 
         Smallest variance of a sample that is credible (quantisation), same unit squared.
     """
     lag = np.arange(samples, dtype=float)
-    known = np.isfinite(increments)
-    known[0] = False
-    where = np.flatnonzero(known)
-    if not len(where):
-        curve = np.where(lag > 0, 2.0 * max(floor, 1e-300), 0.0)
-    else:
-        weight = 1.0 / (where * increments[where].clip(min=1e-300) ** 2)
-        design = np.stack([np.ones(len(where)), where, where**2.0], axis=1)
-        root = np.sqrt(weight)
-        coef = np.linalg.lstsq(design * root[:, None], increments[where] * root, rcond=None)[0]
-        white, walk = max(coef[0], 0.2 * increments[where[0]]), max(coef[1], 0.0)
-        curve = np.where(lag > 0, white + walk * lag, 0.0)
-        trust = windows / (windows + 20.0)
-        inside = where[where < samples]
-        curve[inside] = (1.0 - trust) * curve[inside] + trust * increments[inside]
-    sigma2 = max(0.5 * float(curve[min(1, samples - 1)]), floor, 1e-300)
+    floor = max(floor, 1e-12)
+    model = _model_curve(np.maximum(increments, 2.0 * floor), lag)
+    curve = model.copy()
+    known = np.flatnonzero(np.isfinite(increments[:samples]))
+    known = known[known > 0]
+    trust = windows / (windows + 20.0)
+    measured = np.maximum(increments[known], 2.0 * floor)
+    curve[known] = (1.0 - trust) * curve[known] + trust * measured
+    sigma2 = max(0.5 * float(curve[min(1, samples - 1)]), floor)
     if samples < 3:
         return Noise(np.zeros((samples, samples)), float(np.sqrt(sigma2)))
     line = np.stack([np.ones(samples), lag], axis=1)
     basis = null_space(line.T)
     values, vectors = np.linalg.eigh(basis.T @ toeplitz(-0.5 * curve) @ basis)
-    values = np.maximum(values, max(floor, 0.01 * float(np.median(values)), 1e-6 * sigma2))
     rotated = basis @ vectors
+    # a curve measured on few windows belongs to no noise at all: the fitted one bounds it
+    bound = np.einsum("ij,ik,kj->j", rotated, toeplitz(-0.5 * model), rotated, optimize=True)
+    share = float(np.clip(20.0 / max(windows, 1), 0.05, 0.7))
+    values = np.maximum(values, np.maximum(share * bound, floor))
+    values = np.maximum(values, 0.01 * float(np.median(values)))
     return Noise((rotated / values) @ rotated.T, float(np.sqrt(sigma2)))
+
+
+def _model_curve(increments: np.ndarray, lag: np.ndarray) -> np.ndarray:
+    """White noise, noise behind poles and a random walk, fitted to a structure function.
+
+    Every part is a valid structure function and no weight is negative, hence so is the sum. The
+    line in the data is fitted along (lag**2) and left out.
+    """
+    where = np.flatnonzero(np.isfinite(increments))
+    where = where[where > 0]
+    if not len(where):
+        return np.where(lag > 0, 2.0, 0.0)
+    poles = np.array([1.0, 3.0, 10.0, 30.0])
+
+    def parts(x: np.ndarray) -> np.ndarray:
+        rise = -np.expm1(-x[:, None] / poles)
+        return np.column_stack([x > 0, x, rise])
+
+    root = 1.0 / (np.sqrt(where) * increments[where])
+    design = np.column_stack([parts(where.astype(float)), where**2.0]) * root[:, None]
+    size = np.linalg.norm(design, axis=0)
+    weights = nnls(design / size, increments[where] * root)[0] / size
+    return parts(lag) @ weights[:-1]

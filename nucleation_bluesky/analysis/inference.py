@@ -100,18 +100,6 @@ def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarra
     )
 
 
-@dataclass
-class _Level:
-    """The windows of one binning: current and height, growth positive, in noise units."""
-
-    binning: int
-    data: list[np.ndarray]
-    missing: list[np.ndarray]
-    noise: list[tuple[np.ndarray, int, float, float]]  # structure function, windows, floor, dof
-    scale: list[float]
-    threshold_null: np.ndarray
-
-
 def _null_windows(
     values: np.ndarray, anchors: Anchors, binning: int, error_rate: float
 ) -> np.ndarray:
@@ -153,11 +141,16 @@ def _scale_dof(data: np.ndarray, noise: Noise) -> float:
 
 
 def _quantum(values: np.ndarray) -> float:
-    """Smallest step between different values (converter code), 0 without samples."""
-    part = values[:200_000]
+    """Smallest step between different values, 0 where all are equal.
+
+    A converter's code, or the rounding of the numbers themselves.
+    """
+    part = values[:: max(1, len(values) // 200_000)]
     part = np.unique(part[np.isfinite(part)].astype(np.float64))
     steps = np.diff(part)
-    return float(np.min(steps)) if len(steps) else 0.0
+    if not len(steps):
+        return 0.0
+    return float(max(np.min(steps), 1e-9 * (part[-1] - part[0])))
 
 
 def infer(ramps: RampSet, error_rate: float) -> Inference:
@@ -179,9 +172,9 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
     noise = np.array(
         [sample_noise(ramps.current, ramps.offsets), sample_noise(ramps.height, ramps.offsets)]
     )
-    for c, values in enumerate((ramps.current, ramps.height)):
-        if np.isfinite(noise[c]):
-            noise[c] = max(noise[c], _quantum(values) / np.sqrt(12.0), np.finfo(float).tiny)
+    quanta = np.array([_quantum(ramps.current), _quantum(ramps.height)])
+    noise[quanta == 0.0] = np.nan  # a channel that never changes tells nothing
+    noise = np.maximum(noise, quanta * np.where(_is_coarse(noise, quanta), 0.5, 12.0**-0.5))
     anchors = find_anchors(ramps, sign, (float(noise[0]), float(noise[1])))
     result = empty_inference(n, anchors, sign, noise)
     if not np.any(result.present):
@@ -200,7 +193,7 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
     while todo.any() and (binning == 1 or longest >= 2 * WINDOW * binning):
         index = np.flatnonzero(todo)
         fits, threshold, shared = _run_level(
-            ramps, result, index, binning, suspects, poles, error_rate
+            ramps, result, index, binning, suspects, poles, error_rate, quanta
         )
         fits["lead"] = np.full(len(index), shared.lead if shared is not None else 0.0)
         _store(result, index, fits, binning, threshold)
@@ -253,6 +246,7 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
     suspects: np.ndarray,
     poles: list[float | None],
     error_rate: float,
+    quanta: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], float, Shared | None]:
     """Fit the sites of ``index`` at one binning."""
     anchors = result.anchors
@@ -263,7 +257,7 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
     sub = Anchors(
         anchors.first[index], anchors.trip[index], anchors.last[index], anchors.departed[index]
     )
-    nulls, curves, scales = {}, {}, {}
+    nulls, curves, scales, floors = {}, {}, {}, {}
     data, missing = {}, {}
     for c in present:
         null = _null_windows(arrays[c], sub, binning, glitch_rate)
@@ -271,14 +265,17 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
         scale = float(np.sqrt(0.5 * curve[1])) if len(curve) > 1 and curve[1] > 0 else np.nan
         if not np.isfinite(scale):
             scale = float(result.noise[c]) / np.sqrt(binning)
-        scale = max(scale, _floor(arrays[c], binning))
+        coarse = bool(_is_coarse(scale * np.sqrt(binning), quanta[c]))
+        floors[c] = quanta[c] * (0.5 if coarse else (12.0 * binning) ** -0.5)
+        scale = max(scale, floors[c])
         nulls[c], scales[c] = null / scale, scale
         curves[c] = (curve / scale**2, count)
         signs = result.sign[index] if c == 0 else np.ones(len(index))
         raw = window(arrays[c], sub.first, sub.last, WINDOW, binning) * signs[:, None] / scale
-        bad = find_glitches(raw, glitch_rate)
         hollow = ~np.isfinite(raw)
-        data[c], missing[c] = raw, bad | hollow
+        if coarse:
+            raw = _within_one_code(raw, 1.5 * quanta[c] / scale)
+        data[c], missing[c] = raw, find_glitches(raw, glitch_rate) | hollow
     fits: dict[str, np.ndarray] = {f.name: _blank(len(index), 2) for f in fields(Fit)}
     for name in ("distance", "spread", "evidence", "best", "reach"):
         fits[name] = np.full(len(index), np.nan)
@@ -297,7 +294,7 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
         out = []
         for c in present:
             curve, count = curves[c]
-            noise = fit_noise(curve, count, size, (_floor(arrays[c], binning) / scales[c]) ** 2)
+            noise = fit_noise(curve, count, size, (floors[c] / scales[c]) ** 2)
             raw = data[c][members][:, -size:]
             gone = missing[c][members][:, -size:]
             dof = _scale_dof(nulls[c][:, -size:], noise)
@@ -356,9 +353,17 @@ def _blank(*shape: int) -> np.ndarray:
     return np.full(shape, np.nan)
 
 
-def _floor(values: np.ndarray, binning: int) -> float:
-    """Smallest credible noise of a bin: the converter's rounding."""
-    return max(_quantum(values) / np.sqrt(12.0 * binning), np.finfo(float).tiny * 1e20)
+def _is_coarse(noise: np.ndarray | float, quantum: np.ndarray | float) -> np.ndarray:
+    """Whether the noise is too small to dither the converter's steps."""
+    return np.asarray(noise) < 0.3 * np.asarray(quantum)
+
+
+def _within_one_code(data: np.ndarray, step: float) -> np.ndarray:
+    """Flatten windows that never move by more than a code: a crossing is no sign of growth."""
+    low = np.fmin.reduce(data, axis=1, initial=np.inf)
+    high = np.fmax.reduce(data, axis=1, initial=-np.inf)
+    flat = (high - low <= step)[:, None] & np.isfinite(data)
+    return np.where(flat, low[:, None], data)
 
 
 def _learn(
