@@ -1,5 +1,6 @@
 """FILE: PVs: opening capture and writing rows."""
 
+import threading
 from pathlib import Path
 
 from nucleation_bluesky.contract.enums import Fault
@@ -22,6 +23,7 @@ class Capture:
     def __init__(self, channels: Channels):
         self._channels = channels
         self._writer: SegmentWriter | None = None
+        self._lock = threading.Lock()  # a row may still be written while capture is closed
 
     @property
     def active(self) -> bool:
@@ -73,8 +75,6 @@ class Capture:
         SegmentError
             If the row cannot be written.
         """
-        if self._writer is None:
-            return -1, -1
         channels = {name: record.channel(name) for name in WAVEFORM_CHANNELS}
         scalars = {
             "n_samples": len(channels["bias"]),
@@ -84,7 +84,8 @@ class Capture:
             "start_ticks": start_ticks,
             "sample_rate": record.spec.sample_rate,
         }
-        return self._writer.append(channels, scalars)
+        with self._lock:
+            return (-1, -1) if self._writer is None else self._writer.append(channels, scalars)
 
     @property
     def open_segment(self) -> int:
@@ -95,9 +96,10 @@ class Capture:
 
     def close(self) -> None:
         """Close the open file and end capture."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
 
 
 def image_path(channels: Channels) -> Path:

@@ -229,7 +229,7 @@ class FrontEnd:
 
     async def _file_capture(self, on: int) -> int:
         self.state.require_idle("FILE:CAPTURE")
-        self.capture.set(on)
+        await asyncio.to_thread(self.capture.set, on)
         return on
 
     async def _kill(self, _: Any) -> None:
@@ -332,7 +332,9 @@ class FrontEnd:
         segment = row = -1
         failure = ""
         try:
-            segment, row = self.capture.write(record, self._seq + 1, ticks)
+            # in a thread: a slow disk must not keep the watchdog and the heartbeat waiting
+            write = self.capture.write
+            segment, row = await asyncio.to_thread(write, record, self._seq + 1, ticks)
         except SegmentError as error:
             failure = str(error)
             logger.exception("waveform file")

@@ -3,18 +3,33 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 PERIOD = 0.02
 STALL_TIME = 0.5
 LATE = 0.06  # a tick this late gives queued beats one more period to be read
 QUIET_TIME = 0.1  # commands that arrive this soon after a stall were queued before it
+SCHEDULER = Path("/proc/thread-self/schedstat")  # Linux: ns on a processor, ns waiting for one
+
+
+def busy_time() -> float:
+    """Time in which this thread ran or was ready to run, s.
+
+    A thread that waits for a processor on a busy machine is slow, not suspended.
+    """
+    try:
+        waited = int(SCHEDULER.read_bytes().split()[1])
+    except (OSError, IndexError, ValueError):
+        waited = 0
+    return time.thread_time() + waited * 1e-9
 
 
 class Watchdog:
     """Calls ``check(now)`` every 20 ms and notices that the process was suspended.
 
-    Time in which the process computed does not count as suspended: a fast virtual instrument may
-    occupy the event loop, a stopped process uses no processor time.
+    Time in which the process computed, or was ready to, does not count as suspended: a fast
+    virtual instrument may occupy the event loop, a busy machine may keep it waiting, but a
+    stopped process uses no processor time and asks for none.
 
     Parameters
     ----------
@@ -23,7 +38,7 @@ class Watchdog:
     stalled : coroutine function (seconds)
         Run once after a suspension, before any command.
     clock, busy : callables, optional
-        Monotonic time and consumed processor time, s.
+        Monotonic time, and time in which this thread ran or could have run, s.
     """
 
     def __init__(
@@ -31,7 +46,7 @@ class Watchdog:
         check: Callable[[float], Awaitable[None]],
         stalled: Callable[[float], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
-        busy: Callable[[], float] = time.thread_time,
+        busy: Callable[[], float] = busy_time,
     ):
         self._check, self._stalled = check, stalled
         self._clock, self._busy = clock, busy

@@ -1,0 +1,106 @@
+"""A RunEngine in a process of its own, to be killed, interrupted or watched."""
+
+import json
+import logging
+import os
+import secrets
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from nucleation_bluesky.ledger.guard import Claim
+from nucleation_bluesky.plans.nucleation_map import nucleation_map
+from nucleation_bluesky.session.config import load_configuration
+from nucleation_bluesky.session.execute import RunFailedError, execute
+from nucleation_bluesky.session.resume import resume
+from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+class NoLedger:
+    """Grants every claim: what the checks must notice."""
+
+    def __init__(self, position: Any) -> None:
+        self._position = position
+
+    def claim(self) -> Claim:
+        here = self._position()
+        return Claim(secrets.token_hex(12), 0, here.x, here.y)
+
+    def energised(self, claim: Claim) -> None: ...
+    def finished(self, claim: Claim, outcome: Any = None) -> None: ...
+    def burned(self, claim: Claim, reason: str) -> None: ...
+
+
+def keep_beating(session: Session) -> None:
+    """A heartbeat from a thread of its own: what the checks must notice."""
+    pause = threading.Event()
+
+    def beat() -> None:
+        for count in range(2**30):
+            session.instrument.controller.beat(count)
+            pause.wait(0.1)
+
+    threading.Thread(target=beat, daemon=True).start()
+
+
+def plan_of(session: Session, job: dict[str, Any]) -> Any:
+    if job["plan"] == "map":
+        return nucleation_map(session.instrument, **job["arguments"])
+    if not session.wait_delivered([job["which"]], 60):
+        raise RuntimeError(f"run {job['which']} did not reach Tiled")
+    return resume(session, job["which"], register=False)
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    report: dict[str, Any] = {"outcome": "", "error": ""}
+    steps: list[tuple[float, str]] = []
+    config = load_configuration(Path(job["config"]))
+    tiled = job.get("tiled", True)
+    try:
+        with Session(config, tiled=tiled, say=lambda text: say(f"session: {text}")) as session:
+            report["owner"] = session.owner
+            if job.get("no_ledger"):
+                session.instrument.set_guard(NoLedger(session.instrument.stage_xy.measured_position))
+            if job.get("zombie_heartbeat"):
+                keep_beating(session)
+            if job.get("steps"):
+                session.RE.msg_hook = lambda msg: steps.append((time.monotonic(), msg.command))
+            session.RE.subscribe(
+                lambda _, doc: say(f"event {doc['seq_num']}"), "event"
+            )
+            session.RE.subscribe(lambda _, doc: say(f"run {doc['uid']}"), "start")
+            say("open")
+            plan = plan_of(session, job)
+            try:
+                outcome = execute(session, plan, progress=False)
+                report |= {"uid": outcome.uid, "outcome": outcome.exit_status}
+                report |= {"reason": outcome.reason, "num_events": outcome.num_events}
+            finally:
+                report["ended"] = time.monotonic()
+                if tiled and job.get("deliver", True):
+                    report["delivered"] = session.wait_delivered(timeout=job.get("wait", 120.0))
+    except (*EXPECTED_ERRORS, RunFailedError, KeyboardInterrupt) as error:
+        report["error"] = f"{type(error).__name__}: {error}"
+    if job.get("steps"):
+        Path(job["steps"]).write_text(json.dumps(steps))
+    return report
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    job = json.loads(sys.argv[1])
+    report = run(job)
+    target = Path(job["report"])
+    temporary = target.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(report))
+    temporary.rename(target)
+
+
+if __name__ == "__main__":
+    main()

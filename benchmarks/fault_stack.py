@@ -1,0 +1,213 @@
+"""Real processes for fault runs: an IOC that outlives the RunEngine, and a RunEngine to kill.
+
+The IOC's trace and CLOCK_MONOTONIC, which all processes of a machine share, tell when things
+happened.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from nucleation_bluesky.session.channel_access import free_port, use_loopback
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).resolve().parent / "results"
+START_TIMEOUT = 90.0
+
+
+def write_result(name: str, result: dict[str, Any]) -> None:
+    """Keep a benchmark's figures."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=1, default=float)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)
+
+
+@dataclass
+class Trace:
+    """The IOC's trace, followed while it grows."""
+
+    path: Path
+    events: list[dict[str, Any]] = field(default_factory=list)
+    _offset: int = 0
+
+    def update(self) -> list[dict[str, Any]]:
+        """Read what is new; returns the new events."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            block = file.read()
+        end = block.rfind(b"\n") + 1
+        self._offset += end
+        new = [json.loads(line) for line in block[:end].splitlines()]
+        self.events.extend(new)
+        return new
+
+    def named(self, *names: str) -> list[dict[str, Any]]:
+        """Events of these names so far."""
+        return [event for event in self.events if event["event"] in names]
+
+    def wait(self, name: str, *, after: int = 0, timeout: float = 60.0) -> dict[str, Any]:
+        """First event of this name at or after an index."""
+        deadline = time.monotonic() + timeout
+        while True:
+            self.update()
+            for event in self.events[after:]:
+                if event["event"] == name:
+                    return event
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no '{name}' in the trace within {timeout:g} s")
+            time.sleep(0.002)
+
+
+@dataclass
+class Stack:
+    """One data directory, one IOC, RunEngines one after another."""
+
+    directory: Path
+    speed: str = "max"
+    seed: int = 1
+    heartbeat: float = 1.0
+    sample: str = "fault-sample"
+
+    def __post_init__(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.data = self.directory / "data"
+        self.trace = Trace(self.directory / "trace.jsonl")
+        self.config = self.directory / "nucleation.toml"
+        self.write_config(self.heartbeat)
+        self.environment = os.environ | use_loopback(free_port())
+        self.environment["EPICS_CA_REPEATER_PORT"] = os.environ["EPICS_CA_REPEATER_PORT"]
+        self._children = 0
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.ioc = self._start_ioc()
+
+    def write_config(self, heartbeat: float) -> None:
+        """(Re)write the configuration that the next RunEngine reads."""
+        self.config.write_text(
+            f'data_directory = "{self.data}"\n'
+            "[instrument.virtual]\nenabled = false\n"
+            f"[safety]\nheartbeat_timeout = {heartbeat}\n"
+            f'[sample]\nname = "{self.sample}"\n'
+        )
+
+    def _start_ioc(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "nucleation_bluesky", "ioc", "afm"]
+        command += ["--speed", self.speed, "--seed", str(self.seed)]
+        command += ["--trace", str(self.trace.path), "--end-with", str(os.getpid())]
+        log = self.directory / "ioc.log"
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                command, env=self.environment, stdout=sink, stderr=subprocess.STDOUT,
+                start_new_session=True, cwd=ROOT,
+            )  # fmt: skip
+        self._processes.append(process)
+        deadline = time.monotonic() + START_TIMEOUT
+        while "ready" not in log.read_text():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the IOC did not start: {log.read_text()}")
+            time.sleep(0.05)
+        return process
+
+    def run(self, plan: str, **job: Any) -> "Child":
+        """Start a RunEngine in a process of its own (see `fault_child`)."""
+        self._children += 1
+        report = self.directory / f"child-{self._children}.json"
+        job |= {"plan": plan, "config": str(self.config), "report": str(report)}
+        log = self.directory / f"child-{self._children}.log"
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.fault_child", json.dumps(job)],
+                env=self.environment, stdout=sink, stderr=subprocess.STDOUT, cwd=ROOT,
+                start_new_session=True,
+            )  # fmt: skip
+        self._processes.append(process)
+        return Child(process, report, log)
+
+    @property
+    def tiled_pid(self) -> int:
+        """Process of the embedded Tiled server."""
+        return int(json.loads((self.data / "tiled" / "server.json").read_text())["owner"]["pid"])
+
+    @property
+    def courier_pid(self) -> int:
+        """Process of the courier."""
+        return int(json.loads((self.data / "journal" / ".courier.json").read_text())["pid"])
+
+    def close(self) -> None:
+        """End what this stack started."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+        for name in ("courier_pid", "tiled_pid"):  # they would leave by themselves a little later
+            with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
+                process = psutil.Process(getattr(self, name))
+                if str(self.data) in process.cmdline():
+                    process.terminate()
+                    process.wait(10)
+
+
+@dataclass
+class Child:
+    """A RunEngine process."""
+
+    process: "subprocess.Popen[bytes]"
+    path: Path
+    log: Path
+
+    def kill(self) -> float:
+        """kill -9; returns the time."""
+        when = time.monotonic()
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+        return when
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def report(self, timeout: float = 120.0) -> dict[str, Any]:
+        """Wait for the end; returns what the process reported."""
+        self.process.wait(timeout)
+        if not self.path.exists():
+            raise RuntimeError(f"no report; the log says:\n{self.log.read_text()[-3000:]}")
+        return json.loads(self.path.read_text())
+
+    def wait_log(self, text: str, timeout: float = 60.0) -> None:
+        """Wait until the process has said something."""
+        deadline = time.monotonic() + timeout
+        while text not in self.log.read_text():
+            if time.monotonic() > deadline or not self.alive:
+                raise RuntimeError(f"'{text}' was not said:\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def stack(directory: Path, **options: Any) -> Iterator[Stack]:
+    """Run a stack; everything is ended on leaving."""
+    made = Stack(directory, **options)
+    try:
+        yield made
+    finally:
+        made.close()
