@@ -44,7 +44,7 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     "dwell": ("s", "Time at each step of a software ramp."),
     # images
     "image_before_after": ("", "Image the topography before and after."),
-    "image_size": ("m", "Edge of the images; 0 covers the sites with a margin of four pitches."),
+    "image_size": ("m", "Edge of the images; 0 covers the sites with a margin around them."),
     "image_pixels": ("", "Pixels per edge of the images."),
     "center": ("m", "x, y of the image's centre."),
     "size": ("m", "Edge of the image."),

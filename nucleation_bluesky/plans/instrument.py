@@ -172,7 +172,9 @@ class ImageParameters:
         """Image centred on the sites; size 0 takes their extent and a margin."""
         (low_y, high_y), (low_x, high_x) = sites.extents
         if size == 0:
+            # unexposed ground around the sites is what the image after is registered by
+            extent = max(high_x - low_x, high_y - low_y)
             spacing = sites.spacing
-            margin = 4 * spacing if math.isfinite(spacing) else 0.5e-6
-            size = max(high_x - low_x, high_y - low_y) + 2 * margin
+            margin = max(4 * spacing, 0.2 * extent) if math.isfinite(spacing) else 0.5e-6
+            size = extent + 2 * margin
         return cls((low_x + high_x) / 2, (low_y + high_y) / 2, size, pixels)

@@ -165,7 +165,7 @@ def nucleation_map(
     min_step, max_step, dwell
         See `software_ramp.StepSettings`.
     image_before_after, image_size, image_pixels
-        Topographies; size 0 covers the sites with a margin of four pitches.
+        Topographies; size 0 covers the sites with a margin.
     reregister_every : int
         Re-register against drift after this many sites; 0 never.
     registration_size, registration_pixels, min_quality, max_shift

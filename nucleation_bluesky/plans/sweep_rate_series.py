@@ -32,7 +32,7 @@ def sweep_rate_series(
     interleave: str = "lattice",
     rows: int = 40,
     cols: int = 40,
-    pitch: float = 20e-9,
+    pitch: float = 50e-9,  # deposits of fast sweeps would reach neighbours at 20 nm
     origin: Sequence[float] | None = None,
     angle: float = 0.0,
     lattice: str = "square",

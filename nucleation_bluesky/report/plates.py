@@ -255,7 +255,9 @@ def joint_plates(results: Sequence[AnalysisResult]) -> list[Plate]:
             lambda: statistics.fig_volume_histograms(volume_groups(results)),
         ),
     ]
-    rates = {round(1 / r.ramps.sample_period) for r in results if r.ramps.mode != "none"}
+    rates = {
+        round(1 / r.ramps.sample_period) for r in results if r.ramps.mode != "none" and _one_rate(r)
+    }
     if len(rates) > 1:
         plates.append(
             Plate(
@@ -284,17 +286,25 @@ def _transference(results: Sequence[AnalysisResult]) -> Figure:
 
 
 def volume_groups(results: Sequence[AnalysisResult]) -> dict[str, np.ndarray]:
-    """Particle volumes (m3) by label, normal sweeps first."""
+    """Particle volumes (m3) of the first data set of each kind of sweep, normal sweeps first."""
     groups: dict[str, np.ndarray] = {}
+    modes: set[str] = set()
     for result in sorted(results, key=lambda r: r.ramps.mode != "none"):
         normal = result.ramps.mode == "none"
+        if result.ramps.mode in modes or not _one_rate(result):
+            continue
+        modes.add(result.ramps.mode)
         if normal and result.transference is not None:
             volumes = result.transference.volume
         else:
             volumes = maps.site_values(result.sites, "particle_volume")
         label = result.label[:1].upper() + result.label[1:]
-        groups[label] = np.concatenate([groups.get(label, np.array([])), volumes])
+        groups[label] = volumes
     return groups
+
+
+def _one_rate(result: AnalysisResult) -> bool:
+    return len(np.unique(result.ramps.ramp_rate)) <= 1
 
 
 def overshoot_groups(
@@ -302,7 +312,7 @@ def overshoot_groups(
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Sample rate (Hz), median and 99th percentile of the overshoot, by channel."""
     rows: dict[str, list[tuple[float, float, float]]] = {}
-    for result in results:
+    for result in filter(_one_rate, results):
         for channel in ("current", "height"):
             values = tripped_overshoot(result, channel)
             if values is None or not np.isfinite(values).any():

@@ -12,6 +12,7 @@ from nucleation_bluesky.analysis.registration import align, register
 from nucleation_bluesky.storage.images import Topographies, Topography
 
 MIN_QUALITY = 0.3  # correlation below which a registration is not to be trusted
+MIN_GROUND = 0.25  # share of unexposed pixels that suffices to register by them alone
 MARGIN_PITCHES = 1.5  # pixels this close to a site are not taken for unchanged ground
 
 
@@ -73,7 +74,8 @@ def prepare_images(
     ):
         problems["change"] = "the two topographies differ in size or pixel size"
     else:
-        found_shift = register(before.height, after.height, before.pixel_size)
+        ground = _unchanged(before, ramps)
+        found_shift = register(before.height, after.height, before.pixel_size, mask=ground)
         if found_shift.quality < MIN_QUALITY:
             problems["change"] = (
                 "the topographies before and after could not be registered to each other "
@@ -82,7 +84,6 @@ def prepare_images(
         else:
             moved = align(after.height, found_shift, before.pixel_size)
             after = replace(before, height=moved)
-            ground = _unchanged(before, ramps)
             result = topography.difference(before.height, moved, mask=ground)
             change, noise = replace(before, height=result.height), result.noise
     return Images(before, after, change, noise, grains, problems)
@@ -105,7 +106,7 @@ def _unchanged(image: Topography, ramps: RampSet) -> np.ndarray | None:
         & (y > ramps.y.min() - margin)
         & (y < ramps.y.max() + margin)
     )
-    return ~inside if np.mean(~inside) > 0.1 else None
+    return ~inside if np.mean(~inside) > MIN_GROUND else None
 
 
 def boundary_distance(images: Images, ramps: RampSet) -> np.ndarray | None:

@@ -57,7 +57,8 @@ def fig_iv_zv(
     current_compliance, height_compliance : float or None
         Magnitudes of the limits, A and m.
     n_post : int
-        Samples at the end that were taken after the trip; drawn apart.
+        Samples at the end that were taken after the trip; drawn apart where the bias was still
+        that of the sweep (in a safe state such as open circuit it is not).
     title : str
         Names the site.
     letters : tuple of str
@@ -76,15 +77,14 @@ def fig_iv_zv(
             axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes)
             continue
         factor = _traces(axes, bias[main], values[main], unit, color)
-        if n_post:
-            late = slice(len(bias) - n_post - 1, None)
+        late = _late(bias, n_post)
+        if len(late):
             axes.plot(
                 bias[late],
                 values[late] * factor,
-                "o-",
+                "o",
                 ms=2.2,
                 color=style.FAINT,
-                lw=0.8,
                 label="after the trip",
             )
         if limit is not None:
@@ -104,6 +104,15 @@ def fig_iv_zv(
     for axes in panels:
         axes.invert_xaxis()  # the sweep runs from left to right
     return figure
+
+
+def _late(bias: np.ndarray, n_post: int) -> np.ndarray:
+    """Samples after the trip whose bias belongs to the sweep."""
+    index = np.arange(len(bias) - n_post, len(bias))
+    if not 0 < n_post < len(bias):
+        return index[:0]
+    trip = bias[len(bias) - n_post - 1]
+    return index[np.abs(bias[index] - trip) <= 0.05 * np.ptp(bias)]
 
 
 def _number(value: float) -> str:

@@ -64,6 +64,9 @@ QUANTITIES = {
     )
 }
 
+MOST_MARKS = 400  # more site marks hide the image below them
+MOST_OUTLINES = 200  # so do more grains
+
 
 def site_values(sites: xr.Dataset, name: str) -> np.ndarray:
     """Return the values of a quantity as they are drawn: biases only where a site nucleated."""
@@ -203,7 +206,7 @@ def draw_topography(
     style.bare(axes)
     axes.set_xlim(image.extent[:2])
     axes.set_ylim(image.extent[2:])
-    if sites is not None:
+    if sites is not None and sites.sizes["site"] <= MOST_MARKS:
         axes.plot(sites["x"], sites["y"], ".", ms=1.2, color=style.SKY, alpha=0.9, zorder=3)
     style.panel(axes, letter, title)
     style.color_bar(axes, mappable, f"{symbol} ({prefix}m)", shown)
@@ -213,8 +216,8 @@ def draw_topography(
 def outline(
     axes: Axes, image: Topography | None, grains: np.ndarray | None, color: str = "white"
 ) -> None:
-    """Draw the outlines of grains (labels or mask on the image's pixels)."""
-    if grains is None or image is None or not np.any(grains):
+    """Draw the outlines of grains (labels or mask on the image's pixels), if not too many."""
+    if grains is None or image is None or not np.any(grains) or np.max(grains) > MOST_OUTLINES:
         return
     left, _, bottom, _ = image.extent
     rows, cols = grains.shape
