@@ -50,6 +50,8 @@ def keep_beating(session: Session) -> None:
 
 
 def plan_of(session: Session, job: dict[str, Any]) -> Any:
+    if job["plan"] == "nothing":
+        return iter(())
     if job["plan"] == "map":
         return nucleation_map(session.instrument, **job["arguments"])
     if not session.wait_delivered([job["which"]], 60):
@@ -66,14 +68,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         with Session(config, tiled=tiled, say=lambda text: say(f"session: {text}")) as session:
             report["owner"] = session.owner
             if job.get("no_ledger"):
-                session.instrument.set_guard(NoLedger(session.instrument.stage_xy.measured_position))
+                session.instrument.set_guard(
+                    NoLedger(session.instrument.stage_xy.measured_position)
+                )
             if job.get("zombie_heartbeat"):
                 keep_beating(session)
             if job.get("steps"):
                 session.RE.msg_hook = lambda msg: steps.append((time.monotonic(), msg.command))
-            session.RE.subscribe(
-                lambda _, doc: say(f"event {doc['seq_num']}"), "event"
-            )
+            session.RE.subscribe(lambda _, doc: say(f"event {doc['seq_num']}"), "event")
             session.RE.subscribe(lambda _, doc: say(f"run {doc['uid']}"), "start")
             say("open")
             plan = plan_of(session, job)

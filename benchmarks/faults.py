@@ -262,7 +262,7 @@ def verdict(result: dict[str, Any], heartbeat: float) -> list[str]:
 
 def measure(directory: Path, plan: Plan, seed: int) -> dict[str, Any]:
     """Kill, resume, complete, check."""
-    rng = random.Random(seed)  # noqa: S311 - no secrets here
+    rng = random.Random(seed)
     moments = [kill_in_ramp] * plan.ramp_kills + [kill_elsewhere] * plan.other_kills
     rng.shuffle(moments)
     with stack(directory, speed="1", heartbeat=plan.heartbeat) as made:
@@ -292,9 +292,10 @@ def measure(directory: Path, plan: Plan, seed: int) -> dict[str, Any]:
     result["wrong"] = verdict(result, plan.heartbeat)
     if last["outcome"] != "success" or not last.get("delivered"):
         result["wrong"].append(f"the map was not completed or delivered: {last}")
-    if result["accounts"]["states"].get("DONE", 0) + result["accounts"]["states"].get(
-        "BURNED", 0
-    ) < plan.rows * plan.cols:
+    if (
+        result["accounts"]["states"].get("DONE", 0) + result["accounts"]["states"].get("BURNED", 0)
+        < plan.rows * plan.cols
+    ):
         result["wrong"].append("sites are left")
     return result
 

@@ -42,8 +42,9 @@ class BeatAges:
     def _beat(self, timestamp: float = 0.0, **_: Any) -> None:
         self.stamps.append(timestamp)
 
-    def gaps(self) -> np.ndarray:
-        return np.diff(self.stamps)
+    def gaps(self, first: float, last: float) -> np.ndarray:
+        """Gaps within a span of UTC, s."""
+        return np.diff([stamp for stamp in self.stamps if first <= stamp <= last])
 
 
 def usage(processes: dict[str, psutil.Process]) -> dict[str, dict[str, float]]:
@@ -106,9 +107,8 @@ def slopes(samples: list[dict[str, Any]], last: float = 2 / 3) -> dict[str, dict
                 "per_1000_sites": float(np.polyfit(sites, values, 1)[0]),
             }
         result[process]["cpu_s_per_site"] = (
-            (seen[-1][process]["cpu_s"] - seen[0][process]["cpu_s"])
-            / max(seen[-1]["sites"] - seen[0]["sites"], 1)
-        )
+            seen[-1][process]["cpu_s"] - seen[0][process]["cpu_s"]
+        ) / max(seen[-1]["sites"] - seen[0]["sites"], 1)
     return result
 
 
@@ -134,7 +134,7 @@ def measure(directory: Path, sites: int, *, load: bool = True) -> dict[str, Any]
         for event in results:
             label = event["termination"]
             terminations[label] = terminations.get(label, 0) + 1
-        gaps = beats.gaps()
+        gaps = beats.gaps(results[0]["utc"], results[-1]["utc"])
         seconds = results[-1]["monotonic"] - results[0]["monotonic"]
         return {
             "sites": len(results),

@@ -26,6 +26,8 @@ from nucleation_bluesky.devices.errors import (
 )
 
 logger = logging.getLogger(__name__)
+STALL_RETRIES = 2
+STALL_PAUSE = 0.2  # s; a controller voids what arrives right after a suspension
 
 
 @dataclass(frozen=True)
@@ -296,20 +298,31 @@ class Controller(Device):
     def arm(self, token: str) -> None:
         """Arm one exposure.
 
+        A controller that was suspended for a moment voids what was queued, this command included;
+        nothing was energised, so it is sent again.
+
         Raises
         ------
         ArmRefusedError
             With the controller's reason.
         """
-        if self._epoch is None:
-            self.refresh_epoch()
-        command = f"{token}@{self._epoch}"
-        self.arm_signal.command(command)
-        # ARM is read back because another client may have armed since
-        state, taken = read_together([self.state, self.arm_signal])
-        if state == ControllerState.ARMED and taken == command:
-            return
-        self._epoch = None  # whatever was wrong, the next attempt asks anew
+        kills = self._kills
+        for attempt in range(STALL_RETRIES + 1):
+            if self._epoch is None:
+                self.refresh_epoch()
+            command = f"{token}@{self._epoch}"
+            self.arm_signal.command(command)
+            # ARM is read back because another client may have armed since
+            state, taken = read_together([self.state, self.arm_signal])
+            if state == ControllerState.ARMED and taken == command:
+                return
+            self._epoch = None  # whatever was wrong, the next attempt asks anew
+            fault, boot = read_together([self.fault, self.boot])
+            stalled = fault == Fault.STALLED and boot == self._boot and self._kills == kills
+            if not stalled or taken == command or attempt == STALL_RETRIES:
+                break
+            logger.warning("%s was suspended for a moment before ARM", self.prefix)
+            threading.Event().wait(STALL_PAUSE)
         raise ArmRefusedError(
             f"the controller at {self.prefix} did not arm (state "
             f"{ControllerState(state).label}, {self.fault_description()})"

@@ -94,6 +94,7 @@ class ExposureDevice(InstrumentDevice):
         self._reading: dict[str, dict] | None = None
         self._read_done = True
         self._active = False
+        self._row_in_doubt = False  # a failed exposure may have left a row without an event
         self._count = 0
         self.configured = -1.0  # monotonic time of the last configure_exposure, s
         super().__init__(prefix, name=name, **kwargs)
@@ -235,7 +236,8 @@ class ExposureDevice(InstrumentDevice):
         UnguardedExposureError
             If there is none.
         UnreadExposureError
-            If the last exposure was recorded in a file but never read.
+            If the last exposure was recorded in a file but never read, or one failed after it
+            was energised: its row would shift all later ones against their events.
         """
         if self.guard is None:
             raise UnguardedExposureError(
@@ -246,6 +248,11 @@ class ExposureDevice(InstrumentDevice):
             raise UnreadExposureError(
                 f"the last exposure of {self.name} was recorded but not read; read {self.name} "
                 "after each exposure, or unstage and stage it"
+            )
+        if self._row_in_doubt:
+            raise UnreadExposureError(
+                f"an exposure of {self.name} failed and may have left a waveform without an event; "
+                "end this run, and go on in a new one over the sites that are still free"
             )
         self.controller.require_undisturbed()
         return self.guard
@@ -280,6 +287,7 @@ class ExposureDevice(InstrumentDevice):
 
     def _begin_stage(self) -> None:
         self._reading, self._read_done, self._count = None, True, 0
+        self._row_in_doubt = False
         for signal in (self.site, self.row, self.col):
             signal.put(-1)
         self.fast_segment_end.put(math.nan)

@@ -325,6 +325,7 @@ class RampController(ExposureDevice):
             self._publish(claim, spec, result)
             self._require_orderly(termination)
             guard.finished(claim, result)
+            self._row_in_doubt = False
         except BaseException as exc:
             self._burn(guard, claim, exc)
             raise
@@ -338,6 +339,7 @@ class RampController(ExposureDevice):
             raise ExposureFailedError(
                 "stopped before the ramp began; its site is burned", Termination.KILLED
             )
+        self._row_in_doubt = self._announcer is not None
         controller.go_signal.command(claim.token, wall)
         result = controller.read_result(claim.token, self._seq)
         self._seq = int(result["seq"])

@@ -255,6 +255,7 @@ class SoftwareRamp(ExposureDevice):
             self._publish(claim, spec, self._complete(result) | {"sample_rate": math.nan})
             self._require_orderly(found)
             guard.finished(claim, result)
+            self._row_in_doubt = False
         except BaseException as exc:
             self._fail(exc)
             raise
@@ -289,6 +290,7 @@ class SoftwareRamp(ExposureDevice):
                 scalars,
             )
             full |= {"file_segment": segment, "file_row": row}
+            self._row_in_doubt = True
         return full
 
     @property

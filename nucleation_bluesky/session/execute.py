@@ -72,8 +72,19 @@ def first_cause(error: BaseException) -> BaseException:
     return error
 
 
+def _abort(session: Session) -> None:
+    """End a paused plan through its finalizers, or without them for who cannot wait."""
+    try:
+        session.RE.abort("interrupted at the terminal")
+    except KeyboardInterrupt:
+        session.instrument.kill()
+        if session.RE.state == "paused":
+            session.RE.halt()
+        raise
+
+
 def execute(session: Session, plan: MsgGenerator[Any], *, progress: bool = True) -> Outcome:
-    """Run a plan; Ctrl-C twice ends it at once, safely.
+    """Run a plan. Ctrl-C once ends it at the next site's boundary, twice at once; always safely.
 
     Parameters
     ----------
@@ -95,7 +106,7 @@ def execute(session: Session, plan: MsgGenerator[Any], *, progress: bool = True)
         try:
             session.RE(plan)
         except RunEngineInterrupted:
-            session.RE.abort("interrupted at the terminal")
+            _abort(session)
         except FailedStatus as error:
             raise RunFailedError(str(first_cause(error))) from error
     return outcome

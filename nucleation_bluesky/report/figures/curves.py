@@ -107,7 +107,7 @@ def fig_iv_zv(
 
 
 def _late(bias: np.ndarray, n_post: int) -> np.ndarray:
-    """Samples after the trip whose bias belongs to the sweep."""
+    """Return the samples after the trip whose bias belongs to the sweep."""
     index = np.arange(len(bias) - n_post, len(bias))
     if not 0 < n_post < len(bias):
         return index[:0]
