@@ -18,10 +18,12 @@ from nucleation_bluesky.analysis.transference import (
     transference_fit,
 )
 from nucleation_bluesky.contract.documents import START_KEY
+from nucleation_bluesky.contract.enums import Classification
 from nucleation_bluesky.storage.analyse_kinetics import fit_kinetics
 from nucleation_bluesky.storage.analyse_split import split_of
 from nucleation_bluesky.storage.analyse_summary import headlines
 from nucleation_bluesky.storage.analyse_topography import (
+    aligned_to_sites,
     boundary_distance,
     particles_at_sites,
     prepare_images,
@@ -163,6 +165,8 @@ def analyse_ramps(
     images = prepare_images(
         topographies or Topographies(), ramps, grain_polarity=options.grain_polarity
     )
+    inert = sites["classification"].values == Classification.NO_NUCLEATION
+    images = aligned_to_sites(images, ramps, inert)
     particles = particles_at_sites(images, ramps, tip_radius=options.tip_radius)
     sites = _with_surroundings(sites, boundary_distance(images, ramps), particles)
     missing = dict(images.problems or {})
@@ -178,6 +182,8 @@ def analyse_ramps(
     )
     known = dict(provenance or {})
     known |= {"parameters": asdict(options), "software": f"nucleation_bluesky {package_version()}"}
+    if images.offset is not None:
+        known["image_offset"] = asdict(images.offset)
     known = {k: v for k, v in known.items() if v is not None}
     sites = with_provenance(_with_units(add_maps(sites)), known)
     result = AnalysisResult(

@@ -9,10 +9,12 @@ from nucleation_bluesky.analysis.grains import Grains, distance_to_boundary, seg
 from nucleation_bluesky.analysis.particles import SiteParticles, site_particles
 from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.analysis.registration import align, register
+from nucleation_bluesky.analysis.site_alignment import SiteOffset, align_sites
 from nucleation_bluesky.storage.images import Topographies, Topography
 
 MIN_QUALITY = 0.3  # correlation below which a registration is not to be trusted
 MIN_GROUND = 0.25  # share of unexposed pixels that suffices to register by them alone
+REACH_PITCHES = 2.5  # largest offset between images and sites that is looked for
 MARGIN_PITCHES = 1.5  # pixels this close to a site are not taken for unchanged ground
 
 
@@ -32,6 +34,8 @@ class Images:
         In ``before``.
     problems : dict of str to str
         Why a part is absent, by name: topography, grains, change.
+    offset : SiteOffset or None
+        By which the images were moved to fit the sites.
     """
 
     before: Topography | None = None
@@ -40,6 +44,7 @@ class Images:
     noise: float = float("nan")
     grains: Grains | None = None
     problems: dict[str, str] | None = None
+    offset: SiteOffset | None = None
 
 
 def origin_of(image: Topography) -> tuple[float, float]:
@@ -107,6 +112,45 @@ def _unchanged(image: Topography, ramps: RampSet) -> np.ndarray | None:
         & (y < ramps.y.max() + margin)
     )
     return ~inside if np.mean(~inside) > MIN_GROUND else None
+
+
+def aligned_to_sites(images: Images, ramps: RampSet, inert: np.ndarray) -> Images:
+    """Move the images so that inert sites fall on grains, where the sites say so clearly.
+
+    Parameters
+    ----------
+    images : Images
+        As prepared.
+    ramps : RampSet
+        Positions of the sites.
+    inert : ndarray of bool, shape (n_sites,)
+        Sites that did not nucleate.
+    """
+    if images.grains is None or images.before is None or ramps.pitch is None:
+        return images
+    before = images.before
+    offset = align_sites(
+        ramps.x,
+        ramps.y,
+        inert,
+        images.grains,
+        before.pixel_size,
+        origin_of(before),
+        reach=REACH_PITCHES * ramps.pitch,
+    )
+    if offset is None:
+        return images
+
+    def moved(image: Topography | None) -> Topography | None:
+        return image and replace(image, x=image.x - offset.dx, y=image.y - offset.dy)
+
+    return replace(
+        images,
+        before=moved(before),
+        after=moved(images.after),
+        change=moved(images.change),
+        offset=offset,
+    )
 
 
 def boundary_distance(images: Images, ramps: RampSet) -> np.ndarray | None:
