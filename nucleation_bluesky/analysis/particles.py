@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from skimage import feature, measure, segmentation
 
 from nucleation_bluesky.analysis.grains import site_pixels
-from nucleation_bluesky.analysis.tip import correct_volume
+from nucleation_bluesky.analysis.tip import Tip
 from nucleation_bluesky.analysis.topography import as_image, robust_sigma
 
 # Why a site's topographic volume is not to be used; flag_meanings of `SiteParticles.flag`.
@@ -134,7 +134,7 @@ def site_particles(
     origin: tuple[float, float] = (0.0, 0.0),
     noise: float | None = None,
     reach: float | None = None,
-    tip_radius: float | None = None,
+    tip: Tip | None = None,
     threshold: float = 5.0,
 ) -> SiteParticles:
     """Volume, height and radius of the particle at each site.
@@ -160,7 +160,7 @@ def site_particles(
     reach : float or None
         Largest distance of a particle's centre from its site, m; None: half of the median
         distance between neighbouring sites.
-    tip_radius : float or None
+    tip : Tip or None
         Corrects the volume for the tip's shape (see `tip`).
     threshold : float
         Outline in units of the noise.
@@ -182,7 +182,7 @@ def site_particles(
     outside = (rows < 0) | (cols < 0) | (rows >= array.shape[0]) | (cols >= array.shape[1])
     flag[outside] = AT_EDGE
     if segments.x.size == 0:
-        return _site_result(result, flag, tip_radius)
+        return _site_result(result, flag, tip)
     centres = np.stack([segments.x, segments.y], axis=1)
     _, owner = KDTree(points).query(centres)
     # several sites under one particle: their volumes are merged
@@ -211,15 +211,13 @@ def site_particles(
             flag[site] = OVERLAPPING
         else:
             flag[site] = VALID if ground_ok else UNCERTAIN_GROUND
-    return _site_result(result, flag, tip_radius)
+    return _site_result(result, flag, tip)
 
 
-def _site_result(
-    result: dict[str, np.ndarray], flag: np.ndarray, tip_radius: float | None
-) -> SiteParticles:
+def _site_result(result: dict[str, np.ndarray], flag: np.ndarray, tip: Tip | None) -> SiteParticles:
     volume = np.where(flag == VALID, result["volume"], np.nan)
-    if tip_radius is not None:
-        volume = correct_volume(volume, result["height"], tip_radius)
+    if tip is not None:
+        volume = tip.corrected(volume, result["height"])
     return SiteParticles(
         volume, result["volume"], result["sd"], result["height"], result["radius"], flag
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import radians
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from nucleation_bluesky.session.config import (
     Configuration,
     InstrumentConfig,
     SampleConfig,
+    TipConfig,
     VirtualConfig,
 )
 from nucleation_bluesky.session.execute import execute
@@ -29,6 +31,7 @@ from nucleation_bluesky.storage.results import write_result
 from nucleation_bluesky.storage.runs import open_run
 
 DELIVERY_TIMEOUT = 120.0
+NOMINAL_TIP = TipConfig(radius=5e-9, half_angle=radians(28))  # as a tip's data sheet would say
 SENSITIVE_GAIN = 1e11  # V/A, for picoampere compliance
 COARSE_GAIN = 1e7  # V/A, for particles that grow to micrometres
 
@@ -132,7 +135,7 @@ def configure(out: Path, seed: int) -> Configuration:
     virtual = VirtualConfig(speed="max", seed=seed)
     return Configuration(
         data_directory=out / "data",
-        instrument=InstrumentConfig(virtual=virtual),
+        instrument=InstrumentConfig(virtual=virtual, tip=NOMINAL_TIP),
         sample=SampleConfig(name=name, description="virtual Li-ion conducting glass ceramic"),
     )
 

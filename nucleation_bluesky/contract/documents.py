@@ -20,6 +20,7 @@ START_FIELDS: dict[str, str] = {
     "reference_offset": "{'scale', 'offset'}: potential against 'scale' = raw + offset (V).",
     "equilibrium_potential": "{'value' (V, signed, on the run's own scale), 'source'}.",
     "material": "{'name', 'molar_volume' (m3/mol), 'electrons', 'faradaic_yield'}.",
+    "tip": "{'radius' (m), 'half_angle' (rad)}: shape of the tip, where it is known.",
     "ramp": "{'start', 'vertices', 'rates' (V, V/s), 'sample_rate' (Hz), 'measuring_segment'}.",
     "compliance": "{'current': [low, high] or None (A), 'height': ... (m), 'blanking' (s), "
     "'confirm_samples', 'subtract_background', 'background_time' (s)}.",

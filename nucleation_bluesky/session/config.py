@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nucleation_bluesky.contract.enums import SafeState
-from nucleation_bluesky.session.quantities import Metre, MolarVolume, Second, Volt
+from nucleation_bluesky.session.quantities import Metre, MolarVolume, Radian, Second, Volt
 
 CONFIG_NAME = "nucleation.toml"
 
@@ -32,6 +32,13 @@ class VirtualConfig(_Section):
     world: dict[str, float] = Field(default_factory=dict)
 
 
+class TipConfig(_Section):
+    """Shape of the tip, for the volumes of particles in the topography."""
+
+    radius: Metre = Field(gt=0)
+    half_angle: Radian = Field(gt=0, lt=1.5)
+
+
 class InstrumentConfig(_Section):
     """One instrument. A lab sets ``prefix`` and ``virtual.enabled = false``, nothing else."""
 
@@ -39,6 +46,7 @@ class InstrumentConfig(_Section):
     prefix: str = Field(default="NB:AFM:", min_length=1)
     name: str = Field(default="afm", pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
     virtual: VirtualConfig = VirtualConfig()
+    tip: TipConfig | None = None
     controller_directory: str | None = None  # our waveform directory, as the controller sees it
 
 

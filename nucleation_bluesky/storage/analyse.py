@@ -12,6 +12,7 @@ from nucleation_bluesky.analysis.boundary import onset_profile
 from nucleation_bluesky.analysis.particles import FLAGS, SiteParticles
 from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.analysis.site_results import SiteParameters, add_maps, analyse_sites
+from nucleation_bluesky.analysis.tip import Tip
 from nucleation_bluesky.analysis.transference import (
     atoms_from_volume,
     electrons_from_charge,
@@ -56,7 +57,7 @@ class AnalysisOptions:
         Of the onset analysis.
     grain_polarity : str
         "auto", "bright" (grains stand out) or "dark".
-    tip_radius : float or None
+    tip : Tip or None
         Corrects volumes in the topography for the tip, m.
     distance_cut : float
         Kinetics leaves out sites closer to a grain boundary, m.
@@ -68,7 +69,7 @@ class AnalysisOptions:
 
     sites: SiteParameters = field(default_factory=SiteParameters)
     grain_polarity: str = "auto"
-    tip_radius: float | None = None
+    tip: Tip | None = None
     distance_cut: float = 60e-9
     series_resistance: float | None = None
     equilibrium_potential: float | None = None
@@ -122,6 +123,9 @@ def analyse_run(
     except NotReadableError:
         topographies = Topographies()
     block = run.metadata["start"].get(START_KEY) or {}
+    options = options or AnalysisOptions()
+    if options.tip is None and block.get("tip"):
+        options = replace(options, tip=Tip(**block["tip"]))
     known = {k: block[k] for k in ("bias_applied_to", "reference_offset") if block.get(k)}
     ramps = replace(ramps, attrs={**known, **ramps.attrs})
     provenance = {
@@ -167,7 +171,7 @@ def analyse_ramps(
     )
     inert = sites["classification"].values == Classification.NO_NUCLEATION
     images = aligned_to_sites(images, ramps, inert)
-    particles = particles_at_sites(images, ramps, tip_radius=options.tip_radius)
+    particles = particles_at_sites(images, ramps, tip=options.tip)
     sites = _with_surroundings(sites, boundary_distance(images, ramps), particles)
     missing = dict(images.problems or {})
     transference = _attempt(missing, "transference", lambda: _transference(ramps, sites, missing))

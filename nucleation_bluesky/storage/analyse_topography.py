@@ -10,6 +10,7 @@ from nucleation_bluesky.analysis.particles import SiteParticles, site_particles
 from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.analysis.registration import align, register
 from nucleation_bluesky.analysis.site_alignment import SiteOffset, align_sites
+from nucleation_bluesky.analysis.tip import Tip
 from nucleation_bluesky.storage.images import Topographies, Topography
 
 MIN_QUALITY = 0.3  # correlation below which a registration is not to be trusted
@@ -163,7 +164,7 @@ def boundary_distance(images: Images, ramps: RampSet) -> np.ndarray | None:
 
 
 def particles_at_sites(
-    images: Images, ramps: RampSet, *, tip_radius: float | None = None
+    images: Images, ramps: RampSet, *, tip: Tip | None = None
 ) -> SiteParticles | None:
     """Particle at each site from the height change; None without one."""
     if images.change is None:
@@ -175,5 +176,5 @@ def particles_at_sites(
         images.change.pixel_size,
         origin=origin_of(images.change),
         noise=images.noise if images.noise > 0 else None,
-        tip_radius=tip_radius,
+        tip=tip,
     )

@@ -56,7 +56,7 @@ def test_tip_correction_restores_the_volume():
     truth = 2 / 3 * np.pi * radii**3
     imaged = caps(sites, radii, tip_radius=15e-9)
     raw = pt.site_particles(imaged, *sites.T, PIXEL)
-    fixed = pt.site_particles(imaged, *sites.T, PIXEL, tip_radius=15e-9)
+    fixed = pt.site_particles(imaged, *sites.T, PIXEL, tip=tip.Tip(15e-9))
     expected = tip.hemisphere_inflation(radii, 15e-9)
     np.testing.assert_allclose(raw.volume / truth, expected, rtol=0.06)
     np.testing.assert_allclose(fixed.volume, truth, rtol=0.12)
@@ -123,3 +123,25 @@ def test_tip_formulas_against_numerical_dilation():
     eroded = tip.erode_tip(image, step, tip_radius)
     assert eroded.sum() * step**2 == pytest.approx(true, rel=0.10)
     assert np.all(eroded >= surface - 1e-12)
+
+
+@pytest.mark.parametrize("radius", [4e-9, 10e-9, 1e-6])
+def test_picture_of_a_hemisphere_under_a_cone(radius):
+    """The closed form equals the integral of the traced profile (numeric dilation along a line)."""
+    apex, half_angle = 5e-9, np.radians(28)
+    across = np.linspace(-4, 4, 4001) * (radius + apex)
+    surface = np.sqrt(np.maximum(radius**2 - across**2, 0.0))
+    # tip surface above its apex: sphere to the tangent point, then the cone
+    tangent = apex * np.cos(half_angle)
+
+    def tip_height(r):
+        ball = apex - np.sqrt(np.maximum(apex**2 - np.minimum(r, tangent) ** 2, 0.0))
+        return ball + np.maximum(r - tangent, 0.0) / np.tan(half_angle)
+
+    at = np.linspace(0, 4, 1200) * (radius + apex)
+    seen = np.array([np.max(surface - tip_height(np.abs(across - r))) for r in at]).clip(min=0)
+    numeric = np.trapezoid(2 * np.pi * at * seen, at)
+    closed = tip.hemisphere_picture(radius, apex, half_angle)
+    assert closed == pytest.approx(numeric, rel=0.01)
+    fixed = tip.Tip(apex, half_angle).corrected(np.array(numeric), np.array(radius))
+    assert fixed == pytest.approx(2 * np.pi / 3 * radius**3, rel=0.01)
