@@ -8,11 +8,13 @@ IOC's own trace, the ledger, the journals, the waveform files and Tiled.
 """
 
 import argparse
+import contextlib
 import json
 import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from benchmarks.fault_stack import Child, Stack, stack, write_result
 
 MARGIN = 0.1  # s beyond the heartbeat timeout
 MIN_DISTANCE = 10e-9  # m, the configuration's default
+START = 400.0  # s, for a session to start on a machine that is busy
 KEYS = ("bias", "current", "height")
 
 
@@ -67,7 +70,7 @@ def kill_in_ramp(made: Stack, child: Child, plan: Plan, rng: random.Random) -> d
     """Kill at a random moment of the second or third ramp, or of the first."""
     start = len(made.trace.events)
     for _ in range(rng.choice((1, 1, 2))):
-        energised = made.trace.wait("energised", after=start, timeout=120)
+        energised = made.trace.wait("energised", after=start, timeout=START)
         start = made.trace.events.index(energised) + 1
     latest = plan.duration - plan.heartbeat - 0.3
     # a site may nucleate earlier: kill by the time at which most have not
@@ -91,9 +94,9 @@ def kill_elsewhere(made: Stack, child: Child, plan: Plan, rng: random.Random) ->
     start = len(made.trace.events)
     where = rng.choice(("owner", "armed", "result", "start"))
     if where == "start":
-        child.wait_log("open", 120)
+        child.wait_log("open", START)
     else:
-        made.trace.wait(where, after=start, timeout=120)
+        made.trace.wait(where, after=start, timeout=START)
     time.sleep(rng.uniform(0.0, 0.03))
     made.trace.update()
     killed = child.kill()
@@ -218,21 +221,15 @@ def in_tiled(data: Path) -> dict[str, Any]:
     """Read every run from Tiled and hold it against its journal."""
     recorded = journalled(data)
     uids = {values["run"] for values in recorded.values()}
-    try:
-        client = connect(ensure_server(data))
-        sites = samples = wrong = 0
-        for uid in uids:
-            ramps = load_ramps(open_run(client, uid), allow_partial=True, join=False)
-            mine = sorted(
-                (v for v in recorded.values() if v["run"] == uid), key=lambda v: v["seq_num"]
-            )
-            wrong += ramps.n_sites != len(mine)
-            counts = np.diff(ramps.offsets)
-            wrong += not np.array_equal(counts, [v["n_samples"] for v in mine])
-            sites += ramps.n_sites
-            samples += int(counts.sum())
-    finally:
-        release_server(data)
+    client = connect(ensure_server(data))
+    sites = samples = wrong = 0
+    for uid in uids:
+        ramps = load_ramps(open_run(client, uid), allow_partial=True, join=False)
+        mine = sorted((v for v in recorded.values() if v["run"] == uid), key=lambda v: v["seq_num"])
+        counts = np.diff(ramps.offsets)
+        wrong += not np.array_equal(counts, [v["n_samples"] for v in mine])
+        sites += ramps.n_sites
+        samples += int(counts.sum())
     return {"runs": len(uids), "sites": sites, "samples": samples, "wrong": int(wrong)}
 
 
@@ -260,12 +257,22 @@ def verdict(result: dict[str, Any], heartbeat: float) -> list[str]:
     return wrong
 
 
+@contextlib.contextmanager
+def served(data: Path) -> Iterator[None]:
+    """Keep Tiled up while RunEngines come and go."""
+    ensure_server(data, timeout=START)
+    try:
+        yield
+    finally:
+        release_server(data)
+
+
 def measure(directory: Path, plan: Plan, seed: int) -> dict[str, Any]:
     """Kill, resume, complete, check."""
     rng = random.Random(seed)
     moments = [kill_in_ramp] * plan.ramp_kills + [kill_elsewhere] * plan.other_kills
     rng.shuffle(moments)
-    with stack(directory, speed="1", heartbeat=plan.heartbeat) as made:
+    with stack(directory, speed="1", heartbeat=plan.heartbeat) as made, served(made.data):
         kills = []
         for moment in moments:
             child = next_session(made, plan)

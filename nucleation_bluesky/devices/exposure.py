@@ -244,15 +244,15 @@ class ExposureDevice(InstrumentDevice):
                 f"{self.name} has no guard, so nothing would stop a site from being used twice; "
                 f"start a session, or set {self.name}.guard = Guard(ledger, ...)"
             )
-        if not self._read_done and self._announcer is not None:
-            raise UnreadExposureError(
-                f"the last exposure of {self.name} was recorded but not read; read {self.name} "
-                "after each exposure, or unstage and stage it"
-            )
         if self._row_in_doubt:
             raise UnreadExposureError(
                 f"an exposure of {self.name} failed and may have left a waveform without an event; "
                 "end this run, and go on in a new one over the sites that are still free"
+            )
+        if not self._read_done and self._announcer is not None:
+            raise UnreadExposureError(
+                f"the last exposure of {self.name} was recorded but not read; read {self.name} "
+                "after each exposure, or unstage and stage it"
             )
         self.controller.require_undisturbed()
         return self.guard

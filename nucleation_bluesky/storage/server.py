@@ -125,7 +125,7 @@ def ensure_server(
             state = files.state()
             wanted = _readable(files, readable, state)
             if state is not None and _alive(state):
-                if set(wanted) <= set(state.readable):
+                if set(wanted) <= set(state.readable) and not state.stopping:
                     return ServerInfo(_wait_healthy(files, None, deadline), key)
                 _stop(state, deadline)
             process = _start(files, wanted, linger)

@@ -84,6 +84,7 @@ class ServerState:
     owner: dict[str, Any]
     port: int
     readable: list[str]
+    stopping: bool = False  # it has seen its last user and takes no new ones
 
 
 @dataclass(frozen=True)

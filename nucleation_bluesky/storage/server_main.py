@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,23 @@ async def _leave_after_last_user(server: uvicorn.Server, files: ServerFiles, lin
     while not server.should_exit:
         if files.users.any_alive():
             last_seen = time.monotonic()
-        elif time.monotonic() - last_seen > linger:
+        elif time.monotonic() - last_seen > linger and _take_leave(files):
             logger.info("no user left, stopping")
             server.should_exit = True
         await asyncio.sleep(POLL)
+
+
+def _take_leave(files: ServerFiles) -> bool:
+    """Announce the end; False where somebody has come, or is just coming."""
+    state = files.state()
+    try:
+        with files.lock(time.monotonic()):
+            if state is None or files.users.any_alive():
+                return state is None
+            files.write_state(replace(state, stopping=True))
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None:
