@@ -163,6 +163,10 @@ def _ramp_set(
     rates = settings.sample_rate[:n]
     uniform = n == 0 or bool(np.all(rates == rates[0]))
     time = read.get("time")
+    if time is not None:
+        period = _typical_period(time, offsets)
+    else:
+        period = float(1 / rates[0]) if n else math.nan
     if time is None and not uniform:
         number = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
         time = number / np.repeat(rates, counts)
@@ -172,7 +176,7 @@ def _ramp_set(
         offsets=offsets,
         current=read.get("current", empty),
         height=read.get("height", empty),
-        sample_period=float(1 / rates[0]) if n else math.nan,
+        sample_period=period,
         bias=read.get("bias"),
         time=time,
         bias_start=settings.bias_start[:n],
@@ -203,6 +207,15 @@ def _ramp_set(
             "problems": problems,
         },
     )
+
+
+def _typical_period(time: np.ndarray, offsets: np.ndarray) -> float:
+    """Median time between samples of the same site, s; NaN without any."""
+    steps = np.diff(time)
+    within = np.ones(len(steps), dtype=bool)
+    joints = offsets[1:-1] - 1
+    within[joints[(joints >= 0) & (joints < len(steps))]] = False
+    return float(np.median(steps[within])) if within.any() else math.nan
 
 
 def _number(value: Any) -> float | None:

@@ -80,7 +80,8 @@ def ramp_settings(run: Any, events: EventTable) -> RampSettings:
     direction = float(np.median(stop - before)) if events.n else 0.0
     mode, current, height = _compliance(block, events, direction)
     sample_rate = events.get("sample_rate", float(ramp.get("sample_rate", math.nan)))
-    if events.n and not np.all(sample_rate > 0):
+    timed = events.external("sample_time") is not None  # then each sample has its own time
+    if events.n and not timed and not np.all(sample_rate > 0):
         raise NotReadableError("the run does not say its sample rate")
     return RampSettings(
         bias_start=np.where(approach, begin, before),
