@@ -3,28 +3,13 @@
 import os
 import socket
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from nucleation_bluesky.ledger.process import boot_id, process_start, runs
 
-@lru_cache(maxsize=1)
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""
-
-
-def _start_mark(pid: int) -> str:
-    """Something that differs between two processes that had the same pid."""
-    try:  # ticks since boot do not move when the wall clock is set
-        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-        return f"ticks:{stat.rpartition(')')[2].split()[19]}"
-    except (OSError, IndexError):
-        return f"time:{psutil.Process(pid).create_time():.1f}"
+_MARK = "ticks:"  # kept in the files of earlier versions
 
 
 @dataclass(frozen=True)
@@ -50,7 +35,10 @@ class Owner:
         psutil.NoSuchProcess
             If there is none.
         """
-        return cls(socket.gethostname(), _boot_id(), pid, _start_mark(pid))
+        start = process_start(pid)
+        if start is None:
+            raise psutil.NoSuchProcess(pid)
+        return cls(socket.gethostname(), boot_id(), pid, f"{_MARK}{start}")
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Owner":
@@ -76,13 +64,4 @@ class Owner:
         """Tell whether the process lives; True where this machine cannot know (another host)."""
         if self.host != socket.gethostname():
             return True
-        if self.boot != _boot_id():
-            return False
-        try:
-            if psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE:
-                return False
-            return _start_mark(self.pid) == self.start
-        except psutil.NoSuchProcess:
-            return False
-        except psutil.AccessDenied:
-            return True
+        return runs(self.pid, self.boot, self.start.removeprefix(_MARK))

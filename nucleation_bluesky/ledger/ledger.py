@@ -23,7 +23,8 @@ from nucleation_bluesky.ledger.errors import (
     UnknownSampleError,
     UnregisteredMountError,
 )
-from nucleation_bluesky.ledger.lease import Lease, boot_id, process_start
+from nucleation_bluesky.ledger.lease import Lease
+from nucleation_bluesky.ledger.process import boot_id, process_start
 from nucleation_bluesky.ledger.records import Exposure, Mount, Registration, SiteClaim
 from nucleation_bluesky.ledger.schema import ExposureState, MountKind
 

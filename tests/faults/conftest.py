@@ -2,6 +2,7 @@
 
 import pytest
 from benchmarks.fault_stack import Stack
+
 from tests.devices.conftest import run_engine, session, start
 
 __all__ = ["run_engine", "session"]
