@@ -238,7 +238,7 @@ def suspect_samples(ramps: RampSet, anchors: Anchors) -> np.ndarray:
     return out
 
 
-def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kept in order
+def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and lengths, kept in order
     ramps: RampSet,
     result: Inference,
     index: np.ndarray,
@@ -313,6 +313,10 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
             threshold = max(
                 threshold, _null_threshold(nulls, present, channels, shared, error_rate)
             )
+        if shared.mismatch:
+            channels = [
+                replace(ch, mismatch=m) for ch, m in zip(channels, shared.mismatch, strict=True)
+            ]
         fit = fit_onsets(channels, shared)
         for field_ in fields(Fit):
             value = getattr(fit, field_.name)
@@ -320,7 +324,7 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
                 fits[field_.name][members[:, None], present] = value
             else:
                 fits[field_.name][members] = value
-        fits["spread"][members] *= _discrepancy(fit, size, threshold)
+        fits["spread"][members] = _calibrated(fit, threshold)
         robust, other = _robust(channels, present, suspects[index[members]], fit, shared, threshold)
         fits["robust"][members] = robust
         fits["other"][members] = other
@@ -338,14 +342,28 @@ def _run_level(  # noqa: C901, PLR0915 - one pass over channels and lengths, kep
     return fits, threshold, shared
 
 
-def _discrepancy(fit: Fit, size: int, threshold: float) -> float:
-    """Factor on uncertainties for growth that no law of the family follows within the noise."""
-    clear = (fit.evidence > threshold) & (fit.best < 0.4 * size)
-    if clear.sum() < 10 or size < 16:
-        return 1.0
-    excess = np.nansum(fit.misfit[clear] - 1.0, axis=1) * (size - 4)
-    per_sample = excess / (fit.misfit.shape[1] * np.ceil(fit.best[clear]))
-    return float(np.sqrt(1.0 + max(float(np.median(per_sample)), 0.0)))
+def _calibrated(fit: Fit, threshold: float) -> np.ndarray:
+    """Return standard deviations of the onsets, with the error of the growth law itself.
+
+    Current and height see one onset, so what their separate onsets differ by beyond the noise is
+    the error of the model, which is measured where both channels are clear. It counts in
+    proportion to the time the growth was seen for.
+    """
+    spread = fit.spread
+    if fit.alone.shape[1] < 2:
+        return spread
+    gap = fit.alone[:, 0] - fit.alone[:, 1]
+    noise = np.sum(fit.alone_spread**2, axis=1)
+    age = np.maximum(fit.distance, 1.0)
+    clear = np.all(fit.channel_evidence > threshold, axis=1) & (noise < (0.2 * age) ** 2)
+    if clear.sum() < 10:
+        return spread
+    z2 = gap[clear] ** 2 / age[clear]
+    excess = float(np.median(z2)) / 0.455 - float(np.median(noise[clear] / age[clear]))
+    # half of it belongs to each channel; the fit leans on the channels by their precision
+    weight = 1.0 / np.maximum(fit.alone_spread, 1e-3) ** 2
+    share = np.sum(weight**2, axis=1) / np.sum(weight, axis=1) ** 2
+    return np.sqrt(spread**2 + 0.5 * max(excess, 0.0) * age * share)
 
 
 def _blank(*shape: int) -> np.ndarray:

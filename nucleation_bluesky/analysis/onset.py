@@ -22,6 +22,7 @@ from nucleation_bluesky.analysis.growth import (
     templates,
 )
 
+_VAGUE = 9.0  # variance of the log of a growth rate of which nothing is known
 _CHUNK = 512  # sites at a time: bounds memory
 
 
@@ -41,6 +42,8 @@ class Channel:
         Strength of the knowledge that all sites share one noise level, as degrees of freedom.
     powers : tuple of float
         Growth laws tried.
+    mismatch : float
+        Mean square deviation of real growth from these laws, relative to the growth.
     """
 
     data: np.ndarray
@@ -48,6 +51,7 @@ class Channel:
     noise: Noise
     scale_dof: float
     powers: tuple[float, ...]
+    mismatch: float = 0.0
 
     def take(self, index: np.ndarray | slice) -> "Channel":
         """Return the sites of an index."""
@@ -78,6 +82,8 @@ class Shared:
         Growth time that the first radius of a nucleus stands for, binned samples.
     binning : int
         Raw samples in a binned one.
+    mismatch : tuple of float
+        See `Channel`; empty where it is not known.
     """
 
     poles: tuple[float, ...]
@@ -88,6 +94,7 @@ class Shared:
     pole_sd: float = 0.0
     lead: float = 0.0
     binning: int = 1
+    mismatch: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,8 @@ class Fit:
     no growth at the best trial onset; ``channel_evidence`` (n, c) the part of each channel.
     ``rise`` (n, c) is the fitted signal at the window's last sample, ``amplitude`` (n, c) the
     factor of its growth law, ``power`` (n, c), ``best`` the maximum's distance, ``misfit`` (n, c)
-    the reduced chi-squared, ``reach`` the distance of the likelihood's own maximum.
+    the reduced chi-squared, ``reach`` the distance of the likelihood's own maximum. ``alone`` and
+    ``alone_spread`` (n, c) are distance and spread by one channel alone.
     """
 
     distance: np.ndarray
@@ -112,6 +120,8 @@ class Fit:
     best: np.ndarray
     misfit: np.ndarray
     reach: np.ndarray
+    alone: np.ndarray
+    alone_spread: np.ndarray
 
 
 @dataclass
@@ -167,7 +177,7 @@ def _profile(channel: Channel, shapes: np.ndarray) -> _Profile:
     total = np.maximum(null, 1e-12)[:, None]
     # Student likelihood: the site's noise scale integrated out around the pooled one
     gain = np.minimum(snr2, total.astype(np.float32))
-    gain *= (-1.0 / (total + prior)).astype(np.float32)
+    gain *= (-1.0 / (total * (1.0 + channel.mismatch) + prior)).astype(np.float32)
     np.log1p(np.maximum(gain, -1.0 + 1e-7, out=gain), out=gain)
     gain *= (-0.5 * (dof + prior)[:, None]).astype(np.float32)
     shape = (n, powers, grid)
@@ -241,7 +251,7 @@ def fit_onsets(channels: Sequence[Channel], shared: Shared, ratio: float = 1.03)
     if not parts:
         zero = np.zeros(0)
         two = np.zeros((0, len(channels)))
-        return Fit(zero, zero, zero, two, two, two, two, zero, two, zero)
+        return Fit(zero, zero, zero, two, two, two, two, zero, two, zero, two, two)
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return Fit(*joined)
 
@@ -270,7 +280,7 @@ def _fit_chunk(
     rows = np.arange(n)
     evidence = gains.reshape(n, -1).max(axis=1)
     reach = grid[np.argmax(gains.reshape(n, -1), axis=1) % len(grid)]
-    columns: list[list[np.ndarray]] = [[], [], [], [], []]
+    columns: list[list[np.ndarray]] = [[], [], [], [], [], [], []]
     chosen = np.array(pairs)[pair_index].reshape(n, -1)
     for c, (profile, channel) in enumerate(zip(profiles, channels, strict=True)):
         power_index = chosen[:, c]
@@ -282,11 +292,26 @@ def _fit_chunk(
         columns[3].append(amplitude * shapes[c][power_index, grid_index, -1])
         rest = np.maximum(profile.null - snr2, 0.0)
         columns[4].append(rest / np.maximum(profile.dof - 2.0, 1.0))
+        alone, width = _alone(profile, rows, power_index, grid, ratio)
+        columns[5].append(alone)
+        columns[6].append(width)
     stacked = [np.stack(column, axis=1) for column in columns]
     return (
         *(mean, np.sqrt(variance), evidence, stacked[0], stacked[1], stacked[2], stacked[3]),
-        *(grid[grid_index], stacked[4], reach),
+        *(grid[grid_index], stacked[4], reach, stacked[5], stacked[6]),
     )
+
+
+def _alone(
+    profile: _Profile, rows: np.ndarray, power: np.ndarray, grid: np.ndarray, ratio: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Onset by one channel alone: mean distance and its standard deviation, (n,)."""
+    log = profile.gain[rows, power] + np.log(grid).astype(np.float32)
+    weight = np.exp(log - log.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    mean = weight @ grid
+    variance = np.maximum(weight @ grid**2 - mean**2, 0.0) + (mean * (ratio - 1.0)) ** 2 / 12.0
+    return mean, np.sqrt(variance)
 
 
 def _log_posterior(
@@ -330,8 +355,9 @@ def learn_shared(
     """Estimate what the sites share, from sites with clear growth.
 
     The laws of a growing hemisphere are used unless free powers explain the data better by more
-    than two units of log likelihood per site; a free power and a time constant are nearly
-    interchangeable, so freedom is taken only where the data ask for it.
+    than two units of log likelihood per site (of the median site by four, where the time constants
+    are known); a free power and a time constant are nearly
+    interchangeable, so freedom is taken only where most sites ask for it.
 
     Parameters
     ----------
@@ -349,33 +375,75 @@ def learn_shared(
     if not n:
         return start_shared(channels, start)
     base = replace(start_shared(channels, start), binning=binning)
+    strict, _ = _learn(channels, known_poles, pole_grid, base, 1)
+    mismatch = _mismatch(fit_onsets(channels, strict, ratio=1.05), channels)
+    channels = [replace(ch, mismatch=m) for ch, m in zip(channels, mismatch, strict=True)]
+    base = replace(base, mismatch=mismatch)
     strict, strict_score = _learn(channels, known_poles, pole_grid, base, 2)
     typical = strict.reference
     tried = [strict.poles]
-    # each parameter has to earn its place (Akaike): the first radius is one
-    for share in (0.15, 0.08, 0.25, 0.4):
-        if share > 0.15 and strict.lead < 0.15 * typical:
-            break  # the score has passed its top
+    trials = [(0.0, strict_score, strict)]
+    for share in (0.05, 0.1, 0.17, 0.27):
         trial = replace(base, lead=share * typical)
         other, score = _learn(channels, known_poles, pole_grid, trial, 2)
         tried.append(other.poles)
-        if score > strict_score + 1.0:
-            strict, strict_score = other, score
+        trials.append((trial.lead, score, other))
+    lead, lead_sd = _typical_lead(trials, n)
+    if None in known_poles:
+        # free time constants imitate a lead: it has to earn its place (Akaike)
+        best = max(trials, key=lambda t: t[1])
+        lead, lead_sd = (best[0] if best[1] > strict_score + 1.0 else 0.0), 0.0
+    nearest = min(trials, key=lambda t: abs(t[0] - lead))[2]
+    strict, strict_score = _learn(channels, nearest.poles, pole_grid, replace(base, lead=lead), 2)
+    # an onset moves by about half of what the first radius stands for
+    strict = replace(strict, pole_sd=float(np.hypot(nearest.pole_sd, 0.5 * lead_sd)))
     # how far the time constants move with the first radius is their real uncertainty
     moved = 0.5 * float(np.max(np.std(np.array(tried), axis=0)))
     strict = replace(strict, pole_sd=float(np.hypot(strict.pole_sd, moved)))
     fit = fit_onsets(channels, strict, ratio=1.05)
     dof = channels[0].data.shape[1] - 4
-    if float(np.mean(np.sum(fit.misfit - 1.0, axis=1))) * dof < 4.0:
+    if float(np.median(np.sum(fit.misfit - 1.0, axis=1))) * dof < 4.0:
         return strict  # nothing left that freedom could explain
     free, free_score = _learn(
         channels,
         known_poles,
         pole_grid[pole_grid <= 2.0],
-        replace(start_shared(channels, start, False), binning=binning),
+        replace(start_shared(channels, start, False), binning=binning, mismatch=mismatch),
         2,
     )
-    return free if free_score - strict_score > 2.0 * n else strict
+    if None in known_poles:
+        return free if free_score - strict_score > 2.0 * n else strict
+    # with known time constants most sites have to gain, not a few strong ones
+    gained = fit_onsets(channels, free, ratio=1.05).evidence - fit.evidence
+    return free if float(np.median(gained)) > 4.0 else strict
+
+
+def _mismatch(fit: Fit, channels: Sequence[Channel]) -> tuple[float, ...]:
+    """Return what of the growth the laws leave unexplained, as a share of its sum of squares."""
+    out = []
+    for c, channel in enumerate(channels):
+        dof = channel.data.shape[1] - 4.0
+        rest = fit.misfit[:, c] * dof
+        total = (rest + channel.scale_dof) * np.exp(
+            2.0 * fit.channel_evidence[:, c] / (dof + 2.0 + channel.scale_dof)
+        )
+        share = (rest - dof) / np.maximum(total, 1.0)
+        out.append(float(max(np.median(share), 0.0)) / 0.455)
+    return tuple(out)
+
+
+def _typical_lead(trials: list[tuple[float, float, Shared]], sites: int) -> tuple[float, float]:
+    """Mean and standard deviation of the lead over the trials, weighted by their scores.
+
+    All sites share the error of the growth law, so a sum over sites overstates what is known:
+    scores count per two sites.
+    """
+    lead, score = (np.array([t[k] for t in trials], dtype=float) for k in (0, 1))
+    width = np.gradient(lead)
+    weight = np.exp((score - score.max()) / max(0.5 * sites, 1.0)) * width
+    weight /= weight.sum()
+    mean = float(weight @ lead)
+    return mean, float(np.sqrt(weight @ (lead - mean) ** 2))
 
 
 def _learn(
@@ -436,11 +504,32 @@ def _marginal(
     """Return summed log marginal likelihood, responsibilities of pairs, best grid index by pair."""
     pairs = _pairs(shared)
     posterior, _ = _log_posterior(profiles, channels, pairs, grid, shared)
-    top = posterior.max(axis=(1, 2), keepdims=True)
-    weight = np.exp(posterior - top).sum(axis=2)
+    best = np.argmax(posterior, axis=2)
+    area = _log_area(posterior, best)
+    top = area.max(axis=1, keepdims=True)
+    weight = np.exp(area - top)
     total = weight.sum(axis=1)
-    score = float(np.sum(np.log(total) + top[:, 0, 0]))
-    return score, weight / total[:, None], np.argmax(posterior, axis=2), pairs
+    score = float(np.sum(np.log(total) + top[:, 0]))
+    return score, weight / total[:, None], best, pairs
+
+
+def _log_area(posterior: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Log of the sum over the grid, (n, pairs); a peak narrower than the grid by its parabola.
+
+    Plain sums would make the score depend on how the peaks lie between the trial onsets.
+    """
+    last = posterior.shape[2] - 1
+    inner = np.clip(best, 1, max(last - 1, 1))
+    low, mid, high = (
+        np.take_along_axis(posterior, np.clip(inner + step, 0, last)[..., None], axis=2)[..., 0]
+        for step in (-1, 0, 1)
+    )
+    curve = np.maximum(2.0 * mid - low - high, 1e-6)
+    peak = mid + (high - low) ** 2 / (8.0 * curve)
+    narrow = (inner == best) & (curve > 0.5)
+    top = posterior.max(axis=2)
+    summed = top + np.log(np.exp(posterior - top[..., None]).sum(axis=2))
+    return np.where(narrow, peak + 0.5 * np.log(2.0 * np.pi / curve), summed)
 
 
 def _update(
@@ -470,8 +559,14 @@ def _update(
         rises.append(np.log(np.maximum(amplitude, 1e-30)) + power * np.log(reference))
     resolved = grid[where] >= 1.0  # growth inside one interval does not tell its rate
     if resolved.sum() < 10 or np.mean(resolved) < 0.8:
-        # the resolved ones would be the slow ones only
-        return replace(shared, log_weights=log_weights, reference=reference)
+        # the resolved ones would be the slow ones only: hardly anything is said of the rates
+        return replace(
+            shared,
+            log_weights=log_weights,
+            reference=reference,
+            rate_mean=np.median(np.stack(rises), axis=1),
+            rate_cov=_VAGUE * np.eye(len(rises)),
+        )
     table = np.stack(rises)[:, resolved]
     centre = np.median(table, axis=1)
     spread = 1.4826 * np.median(np.abs(table - centre[:, None]), axis=1) + 1e-3

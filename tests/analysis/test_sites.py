@@ -182,3 +182,47 @@ def test_missing_samples_and_short_sites() -> None:
 def test_parameters_are_probabilities() -> None:
     with pytest.raises(ValueError, match="probability"):
         SiteParameters(false_growth_rate=0.0)
+
+
+EDGE_CASES = {
+    "coarse_current": Setup(sites=6, seed=3, mode="none", current_lsb=0.5e-9),
+    "coarse_current_height_compliance": Setup(sites=6, seed=3, mode="height", current_lsb=0.5e-9),
+    "no_noise_at_all": Setup(
+        sites=6,
+        seed=3,
+        current_noise=0.0,
+        height_noise=0.0,
+        walk=0.0,
+        drift=0.0,
+        current_lsb=0.0,
+        capacitance=0.0,
+        leakage=0.0,
+    ),
+    "coarse_height": Setup(sites=6, seed=3, height_lsb=2e-9, current_lsb=4e-12),
+    "all_nucleated": Setup(sites=12, seed=4, barren=0.0, glitches=0.0),
+    "none_nucleated": Setup(sites=20, seed=20, barren=1.0, glitches=0.0),
+    "large_particles": Setup(
+        sites=8, seed=2, mode="none", start=0.0, stop=-5.0, slowness=0.2, current_lsb=0.5e-9
+    ),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", EDGE_CASES)
+def test_few_sites_and_poor_channels(name: str) -> None:
+    ramps, truth = make(replace(EDGE_CASES[name], n_rows=1))
+    born = np.isfinite(truth.onset)
+    nucleated = analyse_sites(ramps)["nucleated"].values
+    np.testing.assert_array_equal(nucleated, born)
+    one = analyse_sites(ramps.select(slice(0, 1)))["nucleated"].values
+    np.testing.assert_array_equal(one, born[:1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_channel_that_never_changes_tells_nothing() -> None:
+    ramps, truth = make(Setup(sites=20, seed=20, n_rows=1, mode="height", glitches=0.0))
+    ramps = replace(ramps, current=np.full_like(ramps.current, 1e-12))
+    ds = analyse_sites(ramps)
+    np.testing.assert_array_equal(ds["nucleated"].values, np.isfinite(truth.onset))
+    ramps = replace(ramps, height=np.full_like(ramps.height, 3e-7))
+    assert np.all(analyse_sites(ramps)["classification"].values == 3)
