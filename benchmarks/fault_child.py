@@ -4,8 +4,8 @@ import json
 import logging
 import os
 import secrets
+import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,6 @@ class NoLedger:
     def burned(self, claim: Claim, reason: str) -> None: ...
 
 
-def keep_beating(session: Session) -> None:
-    """A heartbeat from a thread of its own: what the checks must notice."""
-    pause = threading.Event()
-
-    def beat() -> None:
-        for count in range(2**30):
-            session.instrument.controller.beat(count)
-            pause.wait(0.1)
-
-    threading.Thread(target=beat, daemon=True).start()
-
-
 def plan_of(session: Session, job: dict[str, Any]) -> Any:
     if job["plan"] == "nothing":
         return iter(())
@@ -71,8 +59,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
                 session.instrument.set_guard(
                     NoLedger(session.instrument.stage_xy.measured_position)
                 )
-            if job.get("zombie_heartbeat"):
-                keep_beating(session)
+            if job.get("no_journal"):
+                session.RE.unsubscribe_all()
             if job.get("steps"):
                 session.RE.msg_hook = lambda msg: steps.append((time.monotonic(), msg.command))
             session.RE.subscribe(lambda _, doc: say(f"event {doc['seq_num']}"), "event")
@@ -96,6 +84,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    # a shell starts background processes with Ctrl-C ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     job = json.loads(sys.argv[1])
     report = run(job)
     target = Path(job["report"])

@@ -92,13 +92,13 @@ class Stack:
         self._processes: list[subprocess.Popen[bytes]] = []
         self.ioc = self._start_ioc()
 
-    def write_config(self, heartbeat: float) -> None:
+    def write_config(self, heartbeat: float, sample: str = "") -> None:
         """(Re)write the configuration that the next RunEngine reads."""
         self.config.write_text(
             f'data_directory = "{self.data}"\n'
             "[instrument.virtual]\nenabled = false\n"
             f"[safety]\nheartbeat_timeout = {heartbeat}\n"
-            f'[sample]\nname = "{self.sample}"\n'
+            f'[sample]\nname = "{sample or self.sample}"\n'
         )
 
     def _start_ioc(self) -> "subprocess.Popen[bytes]":
@@ -133,6 +133,12 @@ class Stack:
             )  # fmt: skip
         self._processes.append(process)
         return Child(process, report, log)
+
+    def put(self, suffix: str, value: float) -> None:
+        """Write a PV as another client would."""
+        import epics  # noqa: PLC0415 - reads the environment of Channel Access when imported
+
+        epics.caput(f"NB:AFM:{suffix}", value, wait=True, timeout=10)
 
     @property
     def tiled_pid(self) -> int:
@@ -181,6 +187,11 @@ class Child:
     def interrupt(self) -> None:
         """Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
+
+    def wait_quiet(self, seconds: float) -> None:
+        """Let it run, unless it ends."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
 
     @property
     def alive(self) -> bool:

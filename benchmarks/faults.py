@@ -14,7 +14,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,12 @@ class Plan:
         }  # fmt: skip
 
 
-def kill_in_ramp(made: Stack, child: Child, plan: Plan, rng: random.Random) -> dict[str, Any]:
+def kill_in_ramp(
+    made: Stack, child: Child, plan: Plan, rng: random.Random, *, first: bool = False
+) -> dict[str, Any]:
     """Kill at a random moment of the second or third ramp, or of the first."""
     start = len(made.trace.events)
-    for _ in range(rng.choice((1, 1, 2))):
+    for _ in range(1 if first else rng.choice((1, 1, 2))):
         energised = made.trace.wait("energised", after=start, timeout=START)
         start = made.trace.events.index(energised) + 1
     latest = plan.duration - plan.heartbeat - 0.3
@@ -307,10 +309,10 @@ def measure(directory: Path, plan: Plan, seed: int) -> dict[str, Any]:
     return result
 
 
-def next_session(made: Stack, plan: Plan) -> Child:
-    """The first session maps, later ones resume the last run there is."""
+def next_session(made: Stack, plan: Plan, others: Collection[Path] = ()) -> Child:
+    """The first session maps, later ones resume the last run that is not one of ``others``."""
     made.trace.update()
-    found = journals(made.data / "journal")
+    found = [path for path in journals(made.data / "journal") if path not in others]
     if not found:
         return made.run("map", arguments=plan.arguments)
     with JournalReader(found[-1]) as reader:
