@@ -4,11 +4,17 @@ The PV contract and the event schema come from ``nucleation_bluesky.contract``, 
 reference from the commands themselves; a test holds the pages to their source.
 """
 
+import re
 import sys
 from pathlib import Path
 
+import click
+import typer
+from nucleation_bluesky.cli.app import load
 from nucleation_bluesky.contract import documents, files, pvs
 from nucleation_bluesky.contract import enums as enum_module
+from nucleation_bluesky.session.config import CONFIG_NAME, Configuration
+from pydantic import BaseModel
 
 HERE = Path(__file__).parent / "reference"
 FRAGMENTS = Path(__file__).parent / "fragments"
@@ -114,7 +120,88 @@ def event_schema() -> str:
     return "".join(out)
 
 
-PAGES = {"pv-contract.md": pv_contract, "event-schema.md": event_schema}
+def command_section(path: list[str], command: click.Command, level: int) -> str:
+    """Return one command, its arguments and options, and the commands below it."""
+    name = " ".join(path)
+    out = [f"{'#' * level} {name}\n\n{(command.help or '').strip()}\n\n"]
+    children = getattr(command, "commands", {})
+    if not children:
+        usage = " ".join(command.collect_usage_pieces(click.Context(command)))
+        out.append(f"```\n{name} {usage}\n```\n\n")
+    rows = []
+    for parameter in command.params:
+        default = parameter.default
+        shown = (
+            f"`{default}`" if isinstance(default, (str, int, float, Path)) and default != "" else ""
+        )
+        spelled = ", ".join(f"`{o}`" for o in (*parameter.opts, *parameter.secondary_opts))
+        if parameter.param_type_name == "argument":
+            spelled = f"`{(parameter.name or '').upper()}`"
+        rows.append([spelled, getattr(parameter, "help", "") or "", shown])
+    if rows and not children:
+        out.append(table(["option", "meaning", "default"], rows) + "\n")
+    out.extend(command_section([*path, n], c, level + 1) for n, c in children.items())
+    return "".join(out)
+
+
+def command_line() -> str:
+    """Return the page of the command line."""
+    root = typer.main.get_command(load())
+    intro = (
+        'Quantities are typed with their unit (`"-10 pA"`); a bare number is SI. Every command '
+        "ends with exit code 0, or says in one sentence what is wrong and ends with another.\n\n"
+    )
+    sections = [command_section(["nucleation-bluesky", n], c, 2) for n, c in root.commands.items()]
+    return NOTE + "# Command line\n\n" + intro + "".join(sections)
+
+
+UNITS = {
+    "safe_bias": "V", "heartbeat_timeout": "s", "min_distance": "m", "position_uncertainty": "m",
+    "molar_volume": "m³/mol", "offset": "V", "equilibrium_potential": "V",
+}  # fmt: skip
+
+
+def configuration_section(model: type[BaseModel], path: str) -> str:
+    """Return the entries of one section of the configuration, and the sections below it."""
+    rows, below = [], []
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            below.append(configuration_section(info.annotation, f"{path}.{name}".lstrip(".")))
+            continue
+        kind = re.sub(r"Annotated\[(\w+), .*\)\]", r"\1", str(info.annotation))
+        kind = re.sub(r"<class '(.*?)'>|typing\.|pathlib\.(?:_local\.)?", r"\1", kind)
+        limits = ", ".join(str(m) for m in info.metadata if type(m).__module__ == "annotated_types")
+        default = info.get_default(call_default_factory=True)
+        told = "" if default is None or default == {} else f"`{default}`"
+        rows.append([f"`{name}`", f"{kind} {limits}".strip(), UNITS.get(name, ""), told])
+    doc = (model.__doc__ or "").strip()
+    head = f"## `[{path}]`\n\n" if path else "## Top level\n\n"
+    return (
+        head
+        + doc
+        + "\n\n"
+        + table(["entry", "type", "unit", "default"], rows)
+        + "\n"
+        + "".join(below)
+    )
+
+
+def configuration() -> str:
+    """Return the page of the configuration file."""
+    intro = (
+        f"One TOML file, `{CONFIG_NAME}` in the working directory or given by `--config`. Every "
+        "entry has a default, and an unknown entry is refused. Quantities are SI numbers, or texts "
+        'with a unit (`"15 nm"`).\n\n'
+    )
+    return NOTE + "# Configuration\n\n" + intro + configuration_section(Configuration, "")
+
+
+PAGES = {
+    "pv-contract.md": pv_contract,
+    "event-schema.md": event_schema,
+    "cli.md": command_line,
+    "configuration.md": configuration,
+}
 
 
 def main(check: bool) -> int:

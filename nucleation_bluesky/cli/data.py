@@ -62,7 +62,7 @@ def _analyse(
         result = analyse_run(client, which, options, allow_partial=partial)
         if store:
             runs = series_of(client, open_run(client, which))
-            parameters = dict(result.provenance.get("parameters", {}))
+            parameters = result.parameters
             key = write_to_tiled(client, result.sites, runs=runs, parameters=parameters)
             console.print(f"stored in Tiled: maps/{key}")
         return result

@@ -124,7 +124,7 @@ def evaluate(session: Session, experiment: Experiment, uid: str) -> AnalysisResu
     """Analyse one run from Tiled and store the result next to it."""
     client = session.catalog
     result = replace(analyse_run(client, uid), label=experiment.label)
-    parameters = dict(result.provenance.get("parameters", {}))
+    parameters = result.parameters
     write_result(client, result.sites, runs=[open_run(client, uid)], parameters=parameters)
     return result
 

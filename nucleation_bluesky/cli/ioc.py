@@ -29,6 +29,12 @@ def end_with_process(pid: int) -> None:
     threading.Thread(target=watch, name="end-with", daemon=True).start()
 
 
+def print_ready(prefix: str) -> None:
+    """Tell whoever started this process that the PVs are served."""
+    sys.stdout.write(f"ready {prefix}\n")
+    sys.stdout.flush()
+
+
 def parse_world(settings: list[str]) -> dict[str, float]:
     """Return ``name=value`` settings as numbers."""
     world = {}
@@ -69,7 +75,7 @@ def afm(
             truth=truth,
             trace=trace,
             world=parse_world(setting or []),
-            ready=lambda: sys.stdout.write(f"ready {prefix}\n") and sys.stdout.flush(),
+            ready=lambda: print_ready(prefix),
         )
 
 

@@ -1,6 +1,7 @@
 """``nucleation-bluesky run``: plans from the command line, with units."""
 
 import inspect
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from nucleation_bluesky.plans.topography import topography
 from nucleation_bluesky.session.execute import execute
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
+from nucleation_bluesky.storage.disk import map_bytes, require_disk
 
 run_app = typer.Typer(
     help="Run a plan. Quantities carry units: --pitch '20 nm' --current-compliance '-10 pA'.",
@@ -41,12 +43,26 @@ GainOption = Annotated[
 ]
 
 
+def worst_case(options: dict[str, Any]) -> int:
+    """Return the most that a map's ramps can write, bytes; its arguments have been checked."""
+    span = abs(options["stop"] - options["start"]) / options["rate"]
+    samples = math.ceil(span * options["sample_rate"]) + options["n_post"]
+    return map_bytes(options["rows"] * options["cols"], samples)
+
+
 def _command(plan: Callable[..., Any]) -> Callable[..., None]:
     """Return a command that runs ``plan`` with options made from its signature."""
 
     def command(**options: Any) -> None:
         config, data, gain = (options.pop(name) for name in ("config", "data", "gain"))
-        run_plan(lambda session: plan(session.instrument, **options), config, data, gain)
+
+        def make(session: Session) -> Any:
+            made = plan(session.instrument, **options)
+            if "rate" in options and "rows" in options:
+                require_disk(session.data, worst_case(options))
+            return made
+
+        run_plan(make, config, data, gain)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [

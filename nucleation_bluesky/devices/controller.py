@@ -307,6 +307,7 @@ class Controller(Device):
             With the controller's reason.
         """
         kills = self._kills
+        state: int = ControllerState.FAULT
         for attempt in range(STALL_RETRIES + 1):
             if self._epoch is None:
                 self.refresh_epoch()

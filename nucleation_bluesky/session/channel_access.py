@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import threading
+from functools import cache
 
 LOOPBACK = "127.0.0.1"
 REPEATER_CONFIRM = 17  # Channel Access protocol command
@@ -18,6 +19,12 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+@cache
+def process_port() -> int:
+    """Return the port at which this process meets its virtual instruments."""
+    return free_port()
 
 
 def loopback_environment(port: int) -> dict[str, str]:
@@ -33,15 +40,18 @@ def loopback_environment(port: int) -> dict[str, str]:
     }
 
 
-def use_loopback(port: int) -> dict[str, str]:
-    """Point this process's Channel Access at loopback and answer its repeater requests.
+def use_loopback(port: int | None = None) -> dict[str, str]:
+    """Point this process's Channel Access at a port on loopback, and answer repeater requests.
+
+    libca reads its environment once, so every session of a process meets its virtual instrument
+    at the same port, unless the caller names another.
 
     Returns
     -------
     dict of str
         The variables that were set, for child processes.
     """
-    variables = loopback_environment(port)
+    variables = loopback_environment(process_port() if port is None else port)
     if "EPICS_CA_REPEATER_PORT" not in os.environ:
         variables["EPICS_CA_REPEATER_PORT"] = str(_answer_registrations())
     os.environ.update(variables)

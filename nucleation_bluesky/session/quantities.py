@@ -1,6 +1,7 @@
 """Quantities with units at the edges: text such as "-10 pA" in, SI numbers inside."""
 
 import math
+import re
 import tokenize
 from functools import lru_cache
 from typing import Annotated
@@ -19,6 +20,12 @@ _NOT_A_QUANTITY = (
     AttributeError,
     AssertionError,
     ArithmeticError,
+)
+
+_QUANTITY = re.compile(
+    r"(?P<number>[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf|nan))\s*"
+    r"(?P<unit>[^\d\s.+-].*)?",
+    re.IGNORECASE,
 )
 
 
@@ -48,7 +55,11 @@ def parse_quantity(value: str | float, unit: str) -> float:
     else:
         text = str(value).strip().replace("−", "-").replace("µ", "u")
         try:
-            quantity = unit_registry().Quantity(text)
+            # pint alone would multiply "1 2 V" and take "volts" for 1 V
+            parts = _QUANTITY.fullmatch(text)
+            if parts is None:
+                raise ValueError(text)
+            quantity = unit_registry().Quantity(float(parts["number"]), parts["unit"])
             if quantity.unitless and unit:
                 number = float(quantity.magnitude)
             else:

@@ -1,7 +1,8 @@
 """Go on with an interrupted map: its arguments and reference topography come from its run."""
 
-from typing import Any
+from typing import Any, cast
 
+from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator
 
 from nucleation_bluesky.contract.documents import START_KEY
@@ -50,7 +51,7 @@ def resume(session: Session, which: str | int, *, register: bool = True) -> MsgG
     reference = _reference(run, uid) if register else None
     arguments = {k: v for k, v in start["plan_args"].items() if k not in OWN_ARGUMENTS}
     return resume_map(
-        session.instrument,
+        cast(Readable[Any], session.instrument),  # ophyd's own annotations are wider
         continues=uid,
         series=block.get("series") or uid,
         reference=reference,

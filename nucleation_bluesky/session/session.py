@@ -21,6 +21,7 @@ from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.session.heartbeat import Heartbeat
 from nucleation_bluesky.session.metadata import nucleation_block, run_engine_metadata
 from nucleation_bluesky.session.virtual import VirtualInstrument
+from nucleation_bluesky.storage.disk import require_disk
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
@@ -106,6 +107,7 @@ class Session:
     # ------------------------------------------------------------------------------------ start
 
     def _open(self) -> None:
+        require_disk(self.data, 0)
         self.data.mkdir(parents=True, exist_ok=True)
         self._open_ledger()
         if self.config.instrument.virtual.enabled:

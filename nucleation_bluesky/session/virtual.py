@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from nucleation_bluesky.session.channel_access import free_port, use_loopback
+from nucleation_bluesky.session.channel_access import use_loopback
 from nucleation_bluesky.session.config import InstrumentConfig
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class VirtualInstrument:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / f"ioc-{config.family}.log"
-        environment = os.environ | use_loopback(free_port())
+        environment = os.environ | use_loopback()
         arguments = [sys.executable, "-m", "nucleation_bluesky", "ioc", config.family]
         arguments += ["--prefix", config.prefix, "--speed", str(config.virtual.speed)]
         arguments += ["--seed", str(config.virtual.seed), "--end-with", str(os.getpid())]

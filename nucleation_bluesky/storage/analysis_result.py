@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -189,3 +190,9 @@ class AnalysisResult:
     summary: tuple[Headline, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The analysis parameters in the provenance."""
+        found = self.provenance.get("parameters")
+        return dict(found) if isinstance(found, Mapping) else {}

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from nucleation_bluesky.analysis import hazard, kinetics
+from nucleation_bluesky.analysis.kinetics_model import Mixture
 from scipy import integrate, ndimage
 
 E_EQ = -3.04
@@ -59,7 +60,7 @@ def test_gradient_of_the_likelihood():
         fast_end=np.where(np.arange(300) % 2, -3.3, np.nan),
         fast_rate=50.0,
     )
-    model = kinetics._Mixture(data, 32, joint=True)
+    model = Mixture(data, 32, joint=True)
     p = np.array([8.4, 1.2, 0.25, 0.5, 0.03, np.log(35e-9)])
     gradient = model.negative(p)[1]
     for k in range(p.size):
