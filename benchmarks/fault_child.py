@@ -7,10 +7,11 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nucleation_bluesky.ledger.guard import Claim
+from nucleation_bluesky.ledger.guard import Claim, Guard
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.session.config import load_configuration
 from nucleation_bluesky.session.execute import RunFailedError, execute
@@ -22,18 +23,15 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-class NoLedger:
-    """Grants every claim: what the checks must notice."""
-
-    def __init__(self, position: Any) -> None:
-        self._position = position
+class NoLedger(Guard):
+    """Grants every claim and records none: what the checks must notice."""
 
     def claim(self) -> Claim:
-        here = self._position()
+        here = self.position()
         return Claim(secrets.token_hex(12), 0, here.x, here.y)
 
     def energised(self, claim: Claim) -> None: ...
-    def finished(self, claim: Claim, outcome: Any = None) -> None: ...
+    def finished(self, claim: Claim, outcome: Mapping[str, Any] | None = None) -> None: ...
     def burned(self, claim: Claim, reason: str) -> None: ...
 
 
@@ -56,9 +54,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         with Session(config, tiled=tiled, say=lambda text: say(f"session: {text}")) as session:
             report["owner"] = session.owner
             if job.get("no_ledger"):
-                session.instrument.set_guard(
-                    NoLedger(session.instrument.stage_xy.measured_position)
-                )
+                session.instrument.set_guard(NoLedger(**vars(session.guard)))
             if job.get("no_journal"):
                 session.RE.unsubscribe_all()
             if job.get("steps"):
