@@ -297,7 +297,7 @@ def test_software_ramp_gives_the_same_roles(made):
     ).removeprefix("file://localhost")  # fmt: skip
     with h5py.File(path) as file:
         assert np.allclose(file["/entry/data/bias"][0, 1:6], steps, atol=5e-3)
-        assert (np.diff(file["/entry/data/time"][0, :6]) > 0).all()
+        assert (np.diff(file["/entry/data/sample_time"][0, :6]) > 0).all()
     with pytest.raises(PutRefusedError):
         made.afm.bias.setpoint.write(-0.2)
     assert made.afm.controller.state.get() != ControllerState.ENERGISED
