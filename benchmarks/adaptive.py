@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nucleation_bluesky.plans.nucleation_map import nucleation_map
+
 from benchmarks.bench_session import bench_session
 from benchmarks.report import show, write_json
-from nucleation_bluesky.plans.nucleation_map import nucleation_map
 
 
 def measure(seed: int, rows: int, mode: str, adaptive: bool) -> dict[str, Any]:

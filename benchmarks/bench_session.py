@@ -1,4 +1,4 @@
-"""A session on a fresh virtual sample for benchmarks of the site path; runs read back with truth."""
+"""A session on a fresh virtual sample to time the site path; runs read back with truth."""
 
 import json
 import tempfile
@@ -76,7 +76,9 @@ class Bench:
 @contextmanager
 def bench_session(seed: int, *, tiled: bool = True) -> Iterator[Bench]:
     """Open a session in a directory of its own, which is removed after."""
-    with tempfile.TemporaryDirectory(prefix="nucleation-benchmark-") as name:
+    with tempfile.TemporaryDirectory(
+        prefix="nucleation-benchmark-", ignore_cleanup_errors=True
+    ) as name:
         directory = Path(name)
         config = Configuration(
             data_directory=directory / "data",

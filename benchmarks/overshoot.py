@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from benchmarks.bench_session import RESULTS, Bench, bench_session
-from benchmarks.report import show, write_json
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.sites import grid
 from nucleation_bluesky.report.figures import style
 from nucleation_bluesky.report.figures.style import save_png
+
+from benchmarks.bench_session import RESULTS, Bench, bench_session
+from benchmarks.report import show, write_json
 
 CURRENT, HEIGHT = 10e-12, 8e-9  # compliance
 POST_TIME = 1e-3  # s recorded after a trip, beyond the abort and the poles of the channels

@@ -104,6 +104,29 @@ class Approach:
     predicted: float  # V; NaN where there is no prediction
 
 
+class _Rows:
+    """Rows that are appended one by one and read as one array."""
+
+    def __init__(self, width: int) -> None:
+        self._table = np.empty((64, width))
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def array(self) -> np.ndarray:
+        """What was appended, shape (n, width); a view."""
+        return self._table[: self._n]
+
+    def append(self, *row: float) -> None:
+        """Add a row."""
+        if self._n == len(self._table):
+            self._table = np.concatenate([self._table, np.empty_like(self._table)])
+        self._table[self._n] = row
+        self._n += 1
+
+
 @dataclass
 class StopBiasPredictor:
     """Prediction of a site's stop bias from the sites measured so far.
@@ -123,10 +146,9 @@ class StopBiasPredictor:
     neighbours: int = 24
     scales: tuple[float, ...] = (0.75, 1.5, 3.0, 6.0, 12.0)
     nuggets: tuple[float, ...] = (0.1, 0.5, 2.0)
-    _nucleated: list[tuple[float, float]] = field(default_factory=list)
-    _values: list[float] = field(default_factory=list)
-    _empty: list[tuple[float, float]] = field(default_factory=list)
-    _residuals: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
+    _nucleated: _Rows = field(default_factory=lambda: _Rows(3))  # x, y, magnitude
+    _empty: _Rows = field(default_factory=lambda: _Rows(2))
+    _residuals: dict[bool, _Rows] = field(default_factory=lambda: {False: _Rows(1), True: _Rows(1)})
     _loss: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,19 +159,18 @@ class StopBiasPredictor:
     @property
     def n_nucleated(self) -> int:
         """Nucleated sites learned from."""
-        return len(self._values)
+        return len(self._nucleated)
 
     def beside_empty(self, x: float, y: float) -> bool:
         """Whether a site without nucleation lies within two spacings."""
-        if not self._empty:
+        if not len(self._empty):
             return False
-        gap = np.asarray(self._empty) - (x, y)
+        gap = self._empty.array - (x, y)
         return bool(np.min(np.einsum("ij,ij->i", gap, gap)) <= (2.01 * self.spacing) ** 2)
 
     def candidates(self, x: float, y: float) -> np.ndarray:
         """Predictions of every candidate covariance, V (magnitude), shape (n_candidates,)."""
-        positions = np.asarray(self._nucleated)
-        values = np.asarray(self._values)
+        positions, values = self._nucleated.array[:, :2], self._nucleated.array[:, 2]
         gap = np.hypot(*(positions - (x, y)).T)
         if len(gap) > self.neighbours:
             near = np.argpartition(gap, self.neighbours)[: self.neighbours]
@@ -167,18 +188,18 @@ class StopBiasPredictor:
 
     def predict(self, x: float, y: float) -> float:
         """Predicted magnitude of the stop bias, V; NaN before any nucleated site."""
-        if not self._values:
+        if not len(self._nucleated):
             return math.nan
         return float(self.candidates(x, y)[int(np.argmin(self._loss))])
 
     def margin(self, x: float, y: float) -> float:
         """Margin to keep below the prediction at this place, V; infinite without data."""
-        own = self._residuals[self.beside_empty(x, y)]
-        every = self._residuals[False] + self._residuals[True]
-        if len(every) < 10:
+        own = self._residuals[self.beside_empty(x, y)].array[:, 0]
+        if sum(map(len, self._residuals.values())) < 10:
             return math.inf
-        general = tail_quantile(every, self.risk)
         if len(own) < 30:
+            every = np.concatenate([rows.array[:, 0] for rows in self._residuals.values()])
+            general = tail_quantile(every, self.risk)
             # too few of its kind to say that it is harmless
             return max(general, tail_quantile(own, self.risk) if len(own) >= 10 else 0.0)
         return tail_quantile(own, self.risk)
@@ -186,23 +207,19 @@ class StopBiasPredictor:
     def learn(self, x: float, y: float, magnitude: float | None) -> None:
         """Add a measured site: magnitude of its stop bias, V, or None without nucleation."""
         if magnitude is None:
-            self._empty.append((x, y))
+            self._empty.append(x, y)
             return
-        if len(self._values) >= 3:
+        values = self._nucleated.array[:, 2]
+        if len(values) >= 3:
             candidates = self.candidates(x, y)
-            if len(self._values) >= 10:
+            if len(values) >= 10:
                 residual = candidates[int(np.argmin(self._loss))] - magnitude
                 self._residuals[self.beside_empty(x, y)].append(float(residual))
             error = np.abs(candidates - magnitude)
-            scale = (
-                1.4826
-                * float(np.median(np.abs(np.asarray(self._values) - np.median(self._values))))
-                or 1.0
-            )
+            scale = 1.4826 * float(np.median(np.abs(values - np.median(values)))) or 1.0
             # Huber's loss: one odd site must not choose the length scale
             self._loss += np.where(error < scale, 0.5 * (error / scale) ** 2, error / scale - 0.5)
-        self._nucleated.append((x, y))
-        self._values.append(magnitude)
+        self._nucleated.append(x, y, magnitude)
 
 
 class AdaptiveRamp:
@@ -238,7 +255,7 @@ class AdaptiveRamp:
             spacing=spacing, risk=settings.risk, neighbours=settings.neighbours
         )
         self.n_flagged = 0
-        self._rise: list[float] = []
+        self._rise = _Rows(1)
 
     def decide(self, x: float, y: float) -> Approach:
         """Ramp of the site at (x, y), m."""
@@ -283,7 +300,7 @@ class AdaptiveRamp:
         self.n_flagged += flagged
         if termination == Termination.CURRENT_COMPLIANCE and math.isfinite(height_change):
             self._rise.append(height_change)
-            if len(self._rise) > 10 and height_change < 0.25 * float(np.median(self._rise)):
+            if len(self._rise) > 10 and height_change < 0.25 * float(np.median(self._rise.array)):
                 return
         sign = math.copysign(1.0, self.end - self.start)
         self.predictor.learn(x, y, sign * stop_bias)

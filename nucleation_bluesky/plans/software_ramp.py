@@ -6,6 +6,7 @@ one sample, and the overshoot is larger accordingly; events and analysis are the
 """
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -239,12 +240,17 @@ def _climb(ramp: SoftwareRampDevice, spec: RampSpec, decision: StepDecision) -> 
     yield from finished(group, [status], timeout=COMMAND_TIMEOUT, what="the software ramp")
     verdict, bias = Termination.NONE, spec.start
     yield from _set(ramp.bias, bias)
+    stepped = time.monotonic()
     for vertex, rate in zip(spec.vertices, spec.rates, strict=True):
         decision.new_segment()
         sign = math.copysign(1.0, vertex - bias)
         while bias != vertex and verdict is Termination.NONE:
             step = min(decision.step, abs(vertex - bias))
-            yield from bps.sleep(max(decision.settings.dwell, step / rate))
+            # the round trip of the last step counts: the ramp keeps its rate where it can
+            due = stepped + max(decision.settings.dwell, step / rate)
+            if (pause := due - time.monotonic()) > 0:
+                yield from bps.sleep(pause)
+            stepped = time.monotonic()
             bias = vertex if step == abs(vertex - bias) else bias + sign * step
             yield from _set(ramp.bias, bias)
             measured = ramp.bias.last

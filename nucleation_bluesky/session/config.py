@@ -55,7 +55,8 @@ class SafetyConfig(_Section):
 
     safe_state: str = "open_circuit"
     safe_bias: Volt = 0.0
-    heartbeat_timeout: Second = Field(default=1.0, gt=0.1, le=60)
+    # beats stop for up to 0.9 s where the disk of a busy machine makes the journal wait
+    heartbeat_timeout: Second = Field(default=2.0, gt=0.1, le=60)
 
     @field_validator("safe_state")
     @classmethod
