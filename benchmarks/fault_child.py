@@ -56,7 +56,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             if job.get("no_ledger"):
                 session.instrument.set_guard(NoLedger(**vars(session.guard)))
             if job.get("no_journal"):
-                session.RE.unsubscribe_all()
+                session.RE.dispatcher.unsubscribe_all()
             if job.get("steps"):
                 session.RE.msg_hook = lambda msg: steps.append((time.monotonic(), msg.command))
             session.RE.subscribe(lambda _, doc: say(f"event {doc['seq_num']}"), "event")

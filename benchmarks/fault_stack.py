@@ -136,9 +136,8 @@ class Stack:
 
     def put(self, suffix: str, value: float) -> None:
         """Write a PV as another client would."""
-        import epics  # noqa: PLC0415 - reads the environment of Channel Access when imported
-
-        epics.caput(f"NB:AFM:{suffix}", value, wait=True, timeout=10)
+        command = [sys.executable, "-m", "caproto.commandline.put", f"NB:AFM:{suffix}", str(value)]
+        subprocess.run(command, env=self.environment, timeout=60, check=True, capture_output=True)
 
     @property
     def tiled_pid(self) -> int:

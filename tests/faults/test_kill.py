@@ -19,7 +19,9 @@ from nucleation_bluesky.callbacks.journal_reader import journals
 from nucleation_bluesky.ledger.ledger import Ledger
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
-PLAN = Plan(rows=1, cols=5, rate=2.0, heartbeat=0.5)  # ramps of 2.1 s: four heartbeats
+# ramps of 2.4 s, nearly five heartbeats, that no nucleus can end early
+PLAN = Plan(rows=1, cols=5, stop=-2.4, rate=1.0, heartbeat=0.5)
+LONG = replace(PLAN, stop=-2.0, rate=0.25, cols=2)
 FAST = {
     "rows": 2, "cols": 3, "pitch": 50e-9, "stop": -4.2, "rate": 12.0, "image_before_after": False,
 }  # fmt: skip
@@ -62,7 +64,8 @@ def test_killed_map_is_safe_and_resumes(killed_twice, slow_stack):
 def test_check_fails_without_heartbeat(slow_stack):
     slow_stack.write_config(60.0, sample="no-heartbeat")
     try:
-        child = slow_stack.run("map", arguments=replace(PLAN, cols=1).arguments, tiled=False)
+        slow_stack.trace.update()
+        child = slow_stack.run("map", arguments=LONG.arguments, tiled=False)
         kill = kill_in_ramp(slow_stack, child, PLAN, random.Random(2), first=True)
     finally:
         slow_stack.write_config(slow_stack.heartbeat)
@@ -97,18 +100,22 @@ def test_check_fails_without_journal(fast_stack):
 
 def test_second_session_is_refused(slow_stack):
     slow_stack.write_config(slow_stack.heartbeat, sample="two-sessions")
+    slow_stack.trace.update()
     start = len(slow_stack.trace.events)
-    first = slow_stack.run("map", arguments=replace(PLAN, cols=4).arguments, tiled=False)
-    first.wait_log("open")
+    first = slow_stack.run("map", arguments=replace(PLAN, rows=6).arguments, tiled=False)
+    slow_stack.trace.wait("result", after=start)
     second = slow_stack.run("map", arguments=PLAN.arguments, tiled=False).report(120)
     assert first.alive
     assert "owned by session" in second["error"]
     assert "close that session first" in second["error"]
-    assert first.report(120)["outcome"] == "success"
+    done = len(slow_stack.trace.events)
+    slow_stack.trace.wait("result", after=done)  # the first goes on
+    first.interrupt()
+    assert first.report(60)["outcome"] == "abort"
     slow_stack.trace.update()
-    events = [event["event"] for event in slow_stack.trace.events[start:]]
-    assert "killed" not in events
-    assert events.count("result") == 4
+    events = slow_stack.trace.events[start:]
+    assert {e["termination"] for e in events if e["event"] == "result"} == {"completed"}
+    assert {e["owner"] for e in events if e["event"] == "owner"} <= {first.report()["owner"], ""}
 
 
 @pytest.mark.parametrize(("times", "burned"), [(1, 0), (2, 1)])
@@ -148,7 +155,7 @@ def test_killed_by_another_client_then_resumed(slow_stack):
     slow_stack.write_config(slow_stack.heartbeat, sample=sample)
     slow_stack.trace.update()
     start = len(slow_stack.trace.events)
-    arguments = replace(PLAN, cols=3).arguments
+    arguments = LONG.arguments
     child = slow_stack.run("map", arguments=arguments, tiled=False)
     slow_stack.trace.wait("energised", after=start)
     slow_stack.put("KILL", 1)
@@ -157,4 +164,4 @@ def test_killed_by_another_client_then_resumed(slow_stack):
     again = slow_stack.run("map", arguments={**arguments, "skip_used": True}, tiled=False)
     assert again.report(120)["outcome"] == "success"
     states = [e.state.value for e in ledger_of(slow_stack).exposures(sample)]
-    assert sorted(states) == ["BURNED", "DONE", "DONE"]
+    assert sorted(states) == ["BURNED", "DONE"]
