@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 OUT ?= demo-data
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo test lint docs bench install lock clean help
+.PHONY: demo test faults lint docs bench install lock clean help
 
 help:
 	@grep -E '^# ' Makefile | sed 's/^# //'
@@ -29,6 +29,10 @@ demo: install
 # real processes have deadlines in wall time: what fails while the machine stands still is tried again
 test: lint
 	$(BIN)/python -m pytest || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+
+# kills sessions, servers and couriers; takes minutes and wants a quiet machine
+faults: install
+	$(BIN)/python -m pytest -m faults
 
 lint: install
 	$(BIN)/ruff check .

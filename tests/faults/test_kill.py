@@ -18,7 +18,7 @@ from benchmarks.faults import (
 from nucleation_bluesky.callbacks.journal_reader import journals
 from nucleation_bluesky.ledger.ledger import Ledger
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(600)]
 # ramps of 2.4 s, nearly five heartbeats, that no nucleus can end early
 PLAN = Plan(rows=1, cols=5, stop=-2.4, rate=1.0, heartbeat=0.5)
 LONG = replace(PLAN, stop=-2.0, rate=0.25, cols=2)

@@ -8,7 +8,7 @@ from nucleation_bluesky.callbacks.journal_codec import encode
 from nucleation_bluesky.callbacks.journal_reader import JournalReader, journals
 from nucleation_bluesky.storage.server import connect, ensure_server, release_server
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.faults, pytest.mark.timeout(600)]
 MAP = {
     "rows": 14, "cols": 14, "pitch": 50e-9, "stop": -4.2, "rate": 12.0, "image_before_after": False,
 }  # fmt: skip
