@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
@@ -100,6 +101,8 @@ def test_killed_process(mortal_ioc, session):
 
 
 def test_kill_by_another_client(made, ioc):
+    # long enough for the other client to start and connect on a busy machine
+    made.afm.ramp.configure_exposure(replace(SLOW, rates=(0.04,)))
     command = [sys.executable, "-m", "caproto.commandline.put", f"{ioc.prefix}KILL", "1"]
     killer = in_ramp(
         ioc, lambda: subprocess.run(command, env=os.environ | ENVIRONMENT, timeout=20, check=True)
