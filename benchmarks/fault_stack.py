@@ -57,7 +57,7 @@ class Trace:
         """Events of these names so far."""
         return [event for event in self.events if event["event"] in names]
 
-    def wait(self, name: str, *, after: int = 0, timeout: float = 60.0) -> dict[str, Any]:
+    def wait(self, name: str, *, after: int = 0, timeout: float = 200.0) -> dict[str, Any]:
         """First event of this name at or after an index."""
         deadline = time.monotonic() + timeout
         while True:
