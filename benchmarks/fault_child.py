@@ -35,6 +35,11 @@ class NoLedger(Guard):
     def burned(self, claim: Claim, reason: str) -> None: ...
 
 
+def no_ledger(session: Session) -> NoLedger:
+    guard = session.guard
+    return NoLedger(guard.ledger, guard.sample, guard.epoch, guard.owner, guard.position)
+
+
 def plan_of(session: Session, job: dict[str, Any]) -> Any:
     if job["plan"] == "nothing":
         return iter(())
@@ -54,7 +59,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         with Session(config, tiled=tiled, say=lambda text: say(f"session: {text}")) as session:
             report["owner"] = session.owner
             if job.get("no_ledger"):
-                session.instrument.set_guard(NoLedger(**vars(session.guard)))
+                session.instrument.set_guard(no_ledger(session))
             if job.get("no_journal"):
                 session.RE.dispatcher.unsubscribe_all()
             if job.get("steps"):

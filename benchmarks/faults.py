@@ -290,7 +290,9 @@ def measure(directory: Path, plan: Plan, seed: int) -> dict[str, Any]:
                 k["energised_at_kill"] and k["where"] == "ramp" for k in kills
             ),
             "ended_by_watchdog": sum(k.get("reason") == "heartbeat_lost" for k in kills),
-            "safe_after_max": max(k["safe_after"] for k in kills if "safe_after" in k),
+            "safe_after_max": max(
+                (k["safe_after"] for k in kills if "safe_after" in k), default=0.0
+            ),
             "limit": plan.heartbeat + MARGIN,
             "last_session": last,
             "twice": exposed_twice(made.trace.events),

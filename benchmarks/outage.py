@@ -232,6 +232,7 @@ def measure(directory: Path, sites: int, control: float = 6.0, fault: float = 8.
         made.trace.wait("result", timeout=180)
         wait_healthy(made, child)
         marks = alternate(made, child, control, fault)
+        (directory / "marks.json").write_text(json.dumps(marks))
         report = child.report(600)
         made.trace.update()
         steps = step_delays(json.loads(log.read_text()), marks)

@@ -1,7 +1,7 @@
 """What a device asks before it may energise: one claim per exposure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nucleation_bluesky.ledger.ledger import Ledger
@@ -48,6 +48,9 @@ class Guard:
         How often one site may be exposed.
     technique : str
         Recorded with each exposure.
+    await_record : bool
+        An exposure is DONE once its event is recorded, not before: a session that dies in between
+        leaves a burned site, never one that is done without data. `recorded` must then be called.
     """
 
     ledger: Ledger
@@ -58,6 +61,8 @@ class Guard:
     min_distance: float = 0.0
     exposures_per_site: int = 1
     technique: str = ""
+    await_record: bool = False
+    _unrecorded: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict, init=False)
 
     def claim(self) -> Claim:
         """Claim the site under the tip; durable when this returns.
@@ -89,9 +94,28 @@ class Guard:
         self.ledger.energise(claim.id)
 
     def finished(self, claim: Claim, outcome: Mapping[str, Any] | None = None) -> None:
-        """Record the exposure's outcome."""
-        self.ledger.finish(claim.id, outcome)
+        """Record the exposure's outcome, now or with its event (``await_record``)."""
+        if self.await_record:
+            self._unrecorded[claim.token] = claim.id, dict(outcome or {})
+        else:
+            self.ledger.finish(claim.id, outcome)
+
+    def recorded(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Finish the exposures that an event names; subscribe it after the journal.
+
+        Parameters
+        ----------
+        name, doc : str, mapping
+            A document.
+        """
+        if name not in ("event", "event_page") or not self._unrecorded:
+            return
+        for value in doc["data"].values():
+            for token in value if isinstance(value, list) else (value,):
+                if isinstance(token, str) and token in self._unrecorded:
+                    self.ledger.finish(*self._unrecorded.pop(token))
 
     def burned(self, claim: Claim, reason: str) -> None:
         """Record that the site is spoiled."""
+        self._unrecorded.pop(claim.token, None)
         self.ledger.burn(claim.id, reason)

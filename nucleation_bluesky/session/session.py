@@ -212,7 +212,9 @@ class Session:
             self.instrument.stage_xy.measured_position,
             min_distance=sites.min_distance,
             exposures_per_site=sites.exposures_per_site,
+            await_record=True,
         )
+        self.RE.subscribe(self.guard.recorded)  # after the journal
         self.instrument.set_guard(self.guard)
 
     # ------------------------------------------------------------------------------------- use
