@@ -90,7 +90,7 @@ def test_killed_process(mortal_ioc, session):
     made.afm.ramp.stage()
     began = time.monotonic()
     status = made.afm.ramp.trigger()
-    with pytest.raises(NotConnectedError, match="lost|not connected|not answer"):
+    with pytest.raises(NotConnectedError, match=r"lost|not connected|not answer"):
         status.wait(30)
     gone.join(5)
     assert time.monotonic() - began < 3
