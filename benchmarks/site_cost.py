@@ -66,15 +66,24 @@ def run(bench: Bench, variant: str, sites: Sites) -> dict[str, np.ndarray]:
             sites=list(zip(x, y, strict=True)), order="given", image_before_after=False, n_post=5,
         )  # fmt: skip
     if variant == "map without journal":
-        session.RE.dispatcher.unsubscribe_all()
+        subscribe(bench, journal=False)
     cpu = time.process_time()
     bench.measure(plan)
     cpu = time.process_time() - cpu
     if variant == "map without journal":
-        session.journal.attach(session.RE)
+        subscribe(bench, journal=True)
     energised, safe = phases(bench.trace()[known:])
     ramp = safe - energised
     return {"cost": np.diff(safe) - ramp[1:], "ramp": ramp[1:], "cpu": np.full(1, cpu / len(x))}
+
+
+def subscribe(bench: Bench, *, journal: bool) -> None:
+    """Subscribe what the session does, with or without its journal."""
+    session = bench.session
+    session.RE.dispatcher.unsubscribe_all()
+    if journal:
+        session.journal.attach(session.RE)
+    session.RE.subscribe(session.guard.recorded)
 
 
 def phases(trace: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
@@ -138,8 +147,7 @@ def breakdown(bench: Bench, sites: Sites) -> dict[str, float]:
     timers.around(ramp, "_expose", "exposure, worker thread, all")
     timers.around(Journal, "__call__", "journal: one document")
     token = len(bench.trace())
-    session.RE.dispatcher.unsubscribe_all()
-    session.journal.attach(session.RE)
+    subscribe(bench, journal=True)
     try:
         run_once = run(bench, "map", sites)
     finally:

@@ -24,6 +24,7 @@ FORMAT = "nucleation-bluesky-journal"
 VERSION = 1
 OPEN_SUFFIX = ".open.jsonl"
 CLOSED_SUFFIX = ".jsonl"
+_EVENTS = frozenset({"event", "event_page"})
 _RESERVE = 256 * 1024  # released when the disk is full, so that the run's stop can be recorded
 
 
@@ -214,7 +215,9 @@ class Journal:
             self._run_of[doc["uid"]] = run  # type: ignore[assignment]
             if doc.get("name") in self.sync_streams:
                 self._synced.add(doc["uid"])
-        if name == "descriptor" or doc.get("descriptor") in self._synced:
+        # what a file holds before a synced event is on the disk with it: stream_datum, which comes
+        # before its event and names a descriptor too, needs no sync of its own
+        if name == "descriptor" or (name in _EVENTS and doc.get("descriptor") in self._synced):
             target.sync()
         elif name == "stop":
             self._forget(doc["run_start"]).close()

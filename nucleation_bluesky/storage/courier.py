@@ -16,7 +16,7 @@ from typing import Any
 from nucleation_bluesky.callbacks.journal_reader import journals, stem
 from nucleation_bluesky.callbacks.journal_recovery import recover
 from nucleation_bluesky.storage.courier_files import EMBEDDED, JOURNAL_DIR, CourierFiles
-from nucleation_bluesky.storage.server_files import ServerFiles, try_lock
+from nucleation_bluesky.storage.server_files import ServerFiles, give_way, try_lock
 
 POLL = 0.15  # s between looks at the journals
 SCAN = 0.5  # s between looks for new journals
@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=300.0)
     options = parser.parse_args()
     data_dir = options.data.resolve()
+    give_way()
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

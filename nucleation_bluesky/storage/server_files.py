@@ -15,6 +15,7 @@ from typing import Any
 from nucleation_bluesky.callbacks.journal_owner import Owner
 
 PAUSE = threading.Event()  # never set: a wait with a timeout on the calling thread
+NICE = 5
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -34,6 +35,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def give_way() -> None:
+    """Lower this process's priority: delivery and serving give way to what measures."""
+    if os.nice(0) < NICE:  # a child inherits it
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
 def try_lock(fd: int) -> bool:

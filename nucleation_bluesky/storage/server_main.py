@@ -17,7 +17,7 @@ from tiled.config import parse_configs
 from tiled.server.app import build_app_from_config
 
 from nucleation_bluesky.callbacks.journal_owner import Owner
-from nucleation_bluesky.storage.server_files import ServerFiles, ServerState
+from nucleation_bluesky.storage.server_files import ServerFiles, ServerState, give_way
 
 POLL = 0.5  # s between looks at the registered users
 logger = logging.getLogger(__name__)
@@ -132,6 +132,7 @@ async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None
         uvicorn.Config(app, log_config=LOGGING, access_log=False, timeout_graceful_shutdown=5)
     )
     files.write_state(ServerState(Owner.current().to_dict(), port, readable))
+    give_way()
     watch = asyncio.create_task(_leave_after_last_user(server, files, linger))
     try:
         await server.serve(sockets=[sock])
