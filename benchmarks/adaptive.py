@@ -25,8 +25,9 @@ from benchmarks.report import show, write_json
 def measure(seed: int, rows: int, mode: str, adaptive: bool) -> dict[str, Any]:
     """Map once; per-site results, ordered by site."""
     with bench_session(seed) as bench:
+        instrument: Any = bench.session.instrument
         plan = nucleation_map(
-            bench.session.instrument,
+            instrument,
             rows=rows, cols=rows, order="snake", compliance=mode, adaptive=adaptive,
             image_before_after=False, n_post=5,
         )  # fmt: skip

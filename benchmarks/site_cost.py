@@ -54,12 +54,13 @@ def run(bench: Bench, variant: str, sites: Sites) -> dict[str, np.ndarray]:
     """One run; cost and ramp of every site but the first, s."""
     session = bench.session
     x, y = sites.take()
-    instrument = session.instrument
+    instrument: Any = session.instrument
     known = len(bench.trace())
     if variant == "list_scan":
         ramp = RampParameters(n_post=5)
         instrument.ramp.configure_exposure(ramp.spec(), ramp.limits())
-        plan = list_scan([instrument.ramp], instrument.stage_xy.y, y, instrument.stage_xy.x, x)
+        axes: tuple[Any, ...] = (instrument.stage_xy.y, y, instrument.stage_xy.x, x)
+        plan = list_scan([instrument.ramp], *axes)
     else:
         plan = nucleation_map(
             instrument,

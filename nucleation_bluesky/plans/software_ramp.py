@@ -249,7 +249,7 @@ def _climb(ramp: SoftwareRampDevice, spec: RampSpec, decision: StepDecision) -> 
             # the round trip of the last step counts: the ramp keeps its rate where it can
             due = stepped + max(decision.settings.dwell, step / rate)
             if (pause := due - time.monotonic()) > 0:
-                yield from bps.sleep(pause)
+                yield Msg("sleep", None, pause)
             stepped = time.monotonic()
             bias = vertex if step == abs(vertex - bias) else bias + sign * step
             yield from _set(ramp.bias, bias)
@@ -260,5 +260,5 @@ def _climb(ramp: SoftwareRampDevice, spec: RampSpec, decision: StepDecision) -> 
 
 def _set(part: Movable, value: Any) -> MsgGenerator[None]:
     group = short_uid("step")
-    status = yield from bps.abs_set(part, value, group=group)
+    status = yield Msg("set", part, value, group=group)
     yield from finished(group, [status], timeout=COMMAND_TIMEOUT, what="the software ramp")

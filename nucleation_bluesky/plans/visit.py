@@ -126,7 +126,7 @@ class Visit:
                 at = (None, None)
             x, y = float(self.sites.x[number]), float(self.sites.y[number])
             # the only place to which a pause may rewind: nothing of this site has happened yet
-            yield from bps.checkpoint()
+            yield Msg("checkpoint")
             yield from move_to(
                 self.parts.stage, x if x != at[0] else None, y if y != at[1] else None
             )

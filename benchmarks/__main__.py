@@ -1,0 +1,51 @@
+"""Run benchmarks by name; without a name, list them.
+
+``python -m benchmarks NAME [options]`` runs one, ``python -m benchmarks all`` one after another.
+"""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import benchmarks
+
+
+def found() -> dict[str, str]:
+    """Name and first line of every module with a ``main``."""
+    names = {}
+    for module in pkgutil.iter_modules(benchmarks.__path__):
+        if module.name == "__main__":
+            continue
+        loaded = importlib.import_module(f"benchmarks.{module.name}")
+        if callable(getattr(loaded, "main", None)) and not module.name.endswith("_child"):
+            names[module.name] = (loaded.__doc__ or "").strip().split("\n", maxsplit=1)[0]
+    return names
+
+
+def main() -> int:
+    """Run what was asked for."""
+    names = found()
+    asked = sys.argv[1:]
+    if not asked or asked[0] in ("-h", "--help"):
+        print("python -m benchmarks NAME [options] | all\n")
+        for name, text in names.items():
+            print(f"  {name:16} {text}")
+        return 0
+    if asked[0] != "all" and asked[0] not in names:
+        print(f"there is no benchmark '{asked[0]}'; choose one of: {', '.join(names)}")
+        return 2
+    # each in a process of its own: one Channel Access context belongs to one instrument
+    failed = []
+    for name in names if asked[0] == "all" else asked[:1]:
+        print(f"== {name}", flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{name}", *asked[1:]]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(name)
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
