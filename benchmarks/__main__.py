@@ -1,7 +1,4 @@
-"""Run benchmarks by name; without a name, list them.
-
-``python -m benchmarks NAME [options]`` runs one, ``python -m benchmarks all`` one after another.
-"""
+"""Run benchmarks: ``python -m benchmarks [NAME [options]]``, all of them without a name."""
 
 import importlib
 import pkgutil
@@ -27,17 +24,17 @@ def main() -> int:
     """Run what was asked for."""
     names = found()
     asked = sys.argv[1:]
-    if not asked or asked[0] in ("-h", "--help"):
-        print("python -m benchmarks NAME [options] | all\n")
+    if asked and asked[0] in ("-h", "--help"):
+        print("python -m benchmarks [NAME [options]], all of them without a name\n")
         for name, text in names.items():
             print(f"  {name:16} {text}")
         return 0
-    if asked[0] != "all" and asked[0] not in names:
+    if asked and asked[0] not in names:
         print(f"there is no benchmark '{asked[0]}'; choose one of: {', '.join(names)}")
         return 2
     # each in a process of its own: one Channel Access context belongs to one instrument
     failed = []
-    for name in names if asked[0] == "all" else asked[:1]:
+    for name in asked[:1] or names:
         print(f"== {name}", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}", *asked[1:]]
         if subprocess.run(command, check=False).returncode:
