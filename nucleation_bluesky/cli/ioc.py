@@ -57,6 +57,9 @@ def afm(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="Change a world parameter: name=number.")
     ] = None,
+    environment: Annotated[
+        str, typer.Option(help="Prefix of the environment PVs served along; empty for none.")
+    ] = "NB:ENV:",
     end_with: Annotated[
         int | None, typer.Option(help="End when the process with this id is gone.")
     ] = None,
@@ -76,6 +79,7 @@ def afm(
             trace=trace,
             world=parse_world(setting or []),
             ready=lambda: print_ready(prefix),
+            environment=environment,
         )
 
 

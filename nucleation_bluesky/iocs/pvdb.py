@@ -136,6 +136,39 @@ def _make(pv: PV, limits: tuple[float, float] | None) -> ChannelData:
     return _Double(value=start, max_length=pv.length, precision=PRECISION, **numeric, **kinds)
 
 
+def make_channel(
+    pv: PV,
+    handler: Handler,
+    malformed: Callable[[PV, Exception], Awaitable[None]],
+    limits: tuple[float, float] | None = None,
+) -> Any:
+    """Return the channel of one PV, whose writes go to ``handler``."""
+    channel: Any = _make(pv, limits)
+    channel.pv, channel.handler, channel.malformed = pv, handler, malformed
+    return channel
+
+
+async def post_value(channel: Any, pv: PV, value: Any, *, alarm: bool | None = None) -> None:
+    """Publish a value on one channel (see `Channels.post`)."""
+    if pv.kind is Kind.ENUM and pv.enum is not None:
+        value = pv.enum(value).label
+    elif pv.kind is Kind.DOUBLES:
+        value = np.asarray(value, dtype=float).tolist()
+    elif pv.kind is Kind.CHARS:
+        value = value.encode()[: pv.length - 1].decode(errors="ignore")
+    elif pv.kind is Kind.STRING:
+        value = value[:39]
+    if value == channel.value:
+        return
+    extra = {}
+    if alarm is not None:
+        extra = {
+            "status": AlarmStatus.STATE if alarm else AlarmStatus.NO_ALARM,
+            "severity": AlarmSeverity.MAJOR_ALARM if alarm else AlarmSeverity.NO_ALARM,
+        }
+    await channel.write(value, verify_value=False, **extra)
+
+
 class Channels:
     """All channels of one instrument.
 
@@ -165,9 +198,8 @@ class Channels:
         self.pvs = family_pvs(family)
         self._channels: dict[str, Any] = {}
         for suffix, pv in self.pvs.items():
-            channel: Any = _make(pv, (limits or {}).get(suffix))
-            channel.pv, channel.handler, channel.malformed = pv, handler, malformed
-            self._channels[suffix] = channel
+            limit = (limits or {}).get(suffix)
+            self._channels[suffix] = make_channel(pv, handler, malformed, limit)
 
     @property
     def database(self) -> dict[str, ChannelData]:
@@ -199,21 +231,4 @@ class Channels:
         alarm : bool or None
             Raise or clear a major state alarm along with it.
         """
-        channel, pv = self._channels[suffix], self.pvs[suffix]
-        if pv.kind is Kind.ENUM and pv.enum is not None:
-            value = pv.enum(value).label
-        elif pv.kind is Kind.DOUBLES:
-            value = np.asarray(value, dtype=float).tolist()
-        elif pv.kind is Kind.CHARS:
-            value = value.encode()[: pv.length - 1].decode(errors="ignore")
-        elif pv.kind is Kind.STRING:
-            value = value[:39]
-        if value == channel.value:
-            return
-        extra = {}
-        if alarm is not None:
-            extra = {
-                "status": AlarmStatus.STATE if alarm else AlarmStatus.NO_ALARM,
-                "severity": AlarmSeverity.MAJOR_ALARM if alarm else AlarmSeverity.NO_ALARM,
-            }
-        await channel.write(value, verify_value=False, **extra)
+        await post_value(self._channels[suffix], self.pvs[suffix], value, alarm=alarm)

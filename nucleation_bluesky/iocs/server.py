@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from nucleation_bluesky.iocs.afm import AfmFrontEnd
 from nucleation_bluesky.iocs.backend import AfmBackend
+from nucleation_bluesky.iocs.environment import EnvironmentFrontEnd
 from nucleation_bluesky.iocs.trace import Trace
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ async def serve(
     stop: asyncio.Event | None = None,
     trace: Path | None = None,
     interfaces: list[str] | None = None,
+    environment: EnvironmentFrontEnd | None = None,
 ) -> None:
     """Serve an AFM backend until SIGTERM, SIGINT or ``stop``.
 
@@ -139,6 +141,8 @@ async def serve(
         Trace file (JSON lines); the backend's own by default.
     interfaces : list of str, optional
         Addresses to listen on; ``EPICS_CAS_INTF_ADDR_LIST`` or the loopback by default.
+    environment : EnvironmentFrontEnd, optional
+        Environment PVs to serve next to the instrument's.
 
     Raises
     ------
@@ -157,8 +161,15 @@ async def serve(
     _exit_on_signal(stop)
     try:
         await front.boot()
-        context = _Context(front.channels.database, interfaces=addresses)
-        async with _background(front.watchdog.run(), front.software.run()):
+        database, loops = (
+            dict(front.channels.database),
+            [front.watchdog.run(), front.software.run()],
+        )
+        if environment is not None:
+            database |= environment.database
+            loops.append(environment.run())
+        context = _Context(database, interfaces=addresses)
+        async with _background(*loops):
             server = asyncio.ensure_future(context.run())
             await _until_listening(context, server)
             if ready is not None:
@@ -216,6 +227,7 @@ def run_afm_ioc(
     world: Mapping[str, Any] | None = None,
     ready: Callable[[], None] | None = None,
     factory: str = "nucleation_bluesky.iocs.backends.virtual_afm:make_virtual_afm",
+    environment: str = "",
 ) -> None:
     """Run a virtual AFM as an IOC until SIGTERM or SIGINT.
 
@@ -237,6 +249,8 @@ def run_afm_ioc(
         Called once clients can connect.
     factory : str
         ``module:function(seed, speed, truth, **world) -> AfmBackend``.
+    environment : str
+        Prefix of the environment PVs; empty serves none.
 
     Raises
     ------
@@ -255,4 +269,5 @@ def run_afm_ioc(
         raise IocError(f"the setting '{name}' cannot be used: {first['msg']}") from error
     except (TypeError, ValueError) as error:
         raise IocError(f"the virtual instrument cannot be made: {error}") from error
-    asyncio.run(serve(backend, prefix, ready=ready, trace=trace))
+    around = EnvironmentFrontEnd(environment, seed) if environment else None
+    asyncio.run(serve(backend, prefix, ready=ready, trace=trace, environment=around))
