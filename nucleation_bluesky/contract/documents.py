@@ -36,6 +36,18 @@ START_FIELDS: dict[str, str] = {
     "series": "Identifier shared by runs that are to be read as one map.",
 }
 
+SECCM_START_FIELDS: dict[str, str] = {
+    # beyond START_FIELDS, in runs of family seccm
+    "program": "Program of the landings as of `Program.document()`: {'columns', 'table', "
+    "'approach', 'sample_period', 'retract_distance', 'retract_speed'}, SI; None where it is by "
+    "condition.",
+    "conditions": "List of mappings: 'program' (as above) and the columns of the user's table, SI.",
+    "electrolyte": "{'name', 'concentration' (mol/m3)}.",
+    "pipette": "{'opening' (m, diameter), 'wetting_ratio' (footprint over opening)}.",
+    "camera": "{'pixel_size' (m, in the sample plane), 'exposure' (s), 'period' (s), "
+    "'wavelength' (m)}; None without a camera.",
+}
+
 PRIMARY_ROLES: dict[str, tuple[str, str]] = {
     # role: (SI unit, meaning); one event per exposure in the stream 'primary'
     "x": ("m", "site's x in the sample frame, as measured"),
@@ -73,6 +85,53 @@ PRIMARY_ROLES: dict[str, tuple[str, str]] = {
     ),
 }
 PRIMARY_STREAM = "primary"
+SECCM_ROLES: dict[str, tuple[str, str]] = {
+    # role: (SI unit, meaning); one event per landing in the stream 'primary', family seccm
+    "x": ("m", "landing's x in the sample frame, as measured"),
+    "y": ("m", "landing's y in the sample frame, as measured"),
+    "site": ("", "index of the landing in the plan's list"),
+    "row": ("", "row of the site where gridded"),
+    "col": ("", "column of the site where gridded"),
+    "exposure": ("", "token of the exposure in the ledger (string)"),
+    "condition": ("", "index into the start document's 'conditions', -1 without"),
+    "repeat": ("", "number of the repeat of that condition, from 0"),
+    "termination": ("", "Termination, integer"),
+    "stop_bias": ("V", "see RESULT"),
+    "stop_current": ("A", "see RESULT"),
+    "charge": ("C", "see RESULT"),
+    "latency": ("s", "see RESULT"),
+    "n_samples": ("", "see RESULT"),
+    "n_post": ("", "see RESULT"),
+    "trip_index": ("", "see RESULT"),
+    "trip_segment": ("", "see RESULT"),
+    "start_ticks": ("s", "see RESULT"),
+    "start_utc": ("s", "see RESULT"),
+    "duration": ("s", "see RESULT"),
+    "contact": ("", "see RESULT"),
+    "contact_index": ("", "see RESULT"),
+    "contact_z": ("m", "see RESULT"),
+    "contact_ticks": ("s", "see RESULT"),
+    "overtravel": ("m", "see RESULT"),
+    "false_contacts": ("", "see RESULT"),
+    "sample_period": ("s", "time between samples"),
+    "film_first": ("", "index of the landing's first frame in the stream 'film', -1 without"),
+    "film_count": ("", "number of its frames"),
+    "potential": ("V", "waveform, external, shape (1, max_samples), NaN beyond n_samples; raw"),
+    "current": ("A", "waveform, external; negative reduces"),
+    "z": ("m", "waveform, external; extension of the pipette, larger is nearer the sample"),
+    "step": ("", "waveform, external; step of the program, -1 approach, -2 after it"),
+}
+FILM_STREAM = "film"
+FILM_ROLES: dict[str, tuple[str, str]] = {
+    # one row per frame, all landings one after the other
+    "frames": ("", "frame, external, uint16, shape (1, rows, columns)"),
+    "frame_time": ("s", "external; UTC at the start of the exposure, s since 1990-01-01"),
+    "frame_id": ("", "external; number of the frame as the camera counts: gaps are losses"),
+}
+FAMILY_ROLES: dict[str, dict[str, tuple[str, str]]] = {
+    "afm": PRIMARY_ROLES,
+    "seccm": SECCM_ROLES,
+}
 TOPOGRAPHY_STREAMS = ("topography_before", "topography_after")
 TOPOGRAPHY_ROLES: dict[str, tuple[str, str]] = {
     "topography": ("m", "image, external, shape (1, rows, cols); row index along +y"),

@@ -53,6 +53,7 @@ class Termination(ContractEnum):
     HEARTBEAT_LOST = 10
     BACKEND_FAULT = 11
     STOPPED_BY_PLAN = 12  # a software ramp that the plan ended on its own compliance
+    NO_CONTACT = 13  # the approach reached its end without contact; the pipette was withdrawn
 
 
 class ControllerState(ContractEnum):
@@ -124,3 +125,35 @@ class Classification(ContractEnum):
     NUCLEATED = 1
     FALSE_TRIP = 2
     UNDETERMINED = 3
+
+
+class StepMode(ContractEnum):
+    """What a step of a landing's program controls."""
+
+    POTENTIAL = 0  # linear sweep of potential, or a hold
+    CURRENT = 1  # linear sweep of current, or a hold
+    OPEN_CIRCUIT = 2
+
+
+class StepKind(ContractEnum):
+    """What a step is for: a label for analysis, without effect on the controller."""
+
+    REST = 0
+    PLATE = 1
+    STRIP = 2
+    SWEEP = 3
+    HOLD = 4
+
+
+class OnLimit(ContractEnum):
+    """What follows when a step reaches one of its limits."""
+
+    ABORT = 0  # safe state, pipette withdrawn
+    NEXT_STEP = 1
+
+
+class ContactMode(ContractEnum):
+    """How the controller recognises that the meniscus touches the surface."""
+
+    CURRENT = 0  # potential applied, |current| above the threshold
+    OVERLOAD = 1  # current applied into the open circuit, potential drops from its overload

@@ -1,6 +1,8 @@
 """Layout of waveform and topography files (HDF5), whoever writes them."""
 
 WAVEFORM_CHANNELS: dict[str, str] = {"bias": "V", "current": "A", "height": "m"}
+SECCM_CHANNELS: dict[str, str] = {"potential": "V", "current": "A", "z": "m", "step": ""}
+FAMILY_CHANNELS: dict[str, dict[str, str]] = {"afm": WAVEFORM_CHANNELS, "seccm": SECCM_CHANNELS}
 WAVEFORM_GROUP = "/entry/data"
 ROW_DATASETS: dict[str, str] = {
     "n_samples": "int64",
