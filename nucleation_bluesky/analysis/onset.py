@@ -9,7 +9,7 @@ each growth law is, and the joint distribution of growth rates in current and he
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from nucleation_bluesky.analysis.growth import (
     onset_grid,
     templates,
 )
+from nucleation_bluesky.analysis.parallel import spread
 
 _VAGUE = 9.0  # variance of the log of a growth rate of which nothing is known
 _CHUNK = 512  # sites at a time: bounds memory
@@ -71,7 +72,7 @@ class Shared:
     poles : tuple of float
         Time constants of the channels, in binned samples.
     log_weights : ndarray, shape (powers of channel 0, powers of channel 1)
-        Log probability of each pair of growth laws.
+        Log probability of each pair of growth laws, the first powers of each channel.
     rate_mean, rate_cov : ndarray or None
         Log signal after ``reference`` samples of growth, channel by channel.
     reference : float
@@ -133,6 +134,16 @@ class _Profile:
     snr2: np.ndarray
     null: np.ndarray = field(default_factory=lambda: np.zeros(0))
     dof: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @cached_property
+    def log_amplitude(self) -> np.ndarray:
+        """Log of ``amplitude``."""
+        return np.log(np.maximum(self.amplitude, 1e-30))
+
+    @cached_property
+    def log_variance(self) -> np.ndarray:
+        """Variance of ``log_amplitude``."""
+        return 1.0 / np.maximum(self.snr2, 0.02)
 
 
 def _profile(channel: Channel, shapes: np.ndarray) -> _Profile:
@@ -206,11 +217,10 @@ def _rate_prior(
     deviations, variances = [], []
     for c, profile in enumerate(profiles):
         power = channels[c].powers[pair[c]]
-        amplitude = profile.amplitude[:, pair[c]]
-        snr2 = profile.snr2[:, pair[c]]
-        log_rise = np.log(np.maximum(amplitude, 1e-30)) + power * np.log(shared.reference)
-        deviations.append(np.clip(log_rise - np.float32(shared.rate_mean[c]), -50.0, 50.0))
-        variances.append(1.0 / np.maximum(snr2, 0.02))
+        shift = power * np.log(shared.reference) - float(shared.rate_mean[c])
+        deviation = profile.log_amplitude[:, pair[c]] + np.float32(shift)
+        deviations.append(np.clip(deviation, -50.0, 50.0, out=deviation))
+        variances.append(profile.log_variance[:, pair[c]])
     cov = shared.rate_cov.astype(np.float32)
     if len(deviations) == 1:
         var = cov[0, 0] + variances[0]
@@ -240,14 +250,16 @@ def fit_onsets(channels: Sequence[Channel], shared: Shared, ratio: float = 1.03)
     n, w = channels[0].data.shape
     grid = _grid(w, ratio)
     shapes = [
-        templates(grid, w, ch.powers, pole, shared.lead, shared.binning)
-        for ch, pole in zip(channels, shared.poles, strict=True)
+        templates(grid, w, ch.powers[:laws], pole, shared.lead, shared.binning)
+        for ch, pole, laws in zip(channels, shared.poles, shared.log_weights.shape, strict=True)
     ]
     pairs = _pairs(shared)
-    parts = []
-    for begin in range(0, n, _CHUNK):
+
+    def part(begin: int) -> tuple[np.ndarray, ...]:
         some = [ch.take(slice(begin, begin + _CHUNK)) for ch in channels]
-        parts.append(_fit_chunk(some, shapes, grid, pairs, shared, ratio))
+        return _fit_chunk(some, shapes, grid, pairs, shared, ratio)
+
+    parts = spread(part, range(0, n, _CHUNK))
     if not parts:
         zero = np.zeros(0)
         two = np.zeros((0, len(channels)))
@@ -337,7 +349,8 @@ def start_shared(
     channels: Sequence[Channel], poles: Sequence[float], hemisphere: bool = True
 ) -> Shared:
     """Nothing learnt yet: growth laws of a hemisphere, or all combinations of powers."""
-    shape = tuple(len(ch.powers) for ch in channels)
+    # laws that are not tried are the last ones: what is never used is never computed
+    shape = tuple(HEMISPHERE_LAWS if hemisphere else len(ch.powers) for ch in channels)
     log_weights = np.full(shape, -np.inf if hemisphere else 0.0)
     if hemisphere:
         for k in range(HEMISPHERE_LAWS):
@@ -381,13 +394,14 @@ def learn_shared(
     base = replace(base, mismatch=mismatch)
     strict, strict_score = _learn(channels, known_poles, pole_grid, base, 2)
     typical = strict.reference
-    tried = [strict.poles]
+
+    def led(lead: float) -> tuple[float, float, Shared]:
+        other, score = _learn(channels, known_poles, pole_grid, replace(base, lead=lead), 2)
+        return lead, score, other
+
     trials = [(0.0, strict_score, strict)]
-    for share in (0.05, 0.1, 0.17, 0.27):
-        trial = replace(base, lead=share * typical)
-        other, score = _learn(channels, known_poles, pole_grid, trial, 2)
-        tried.append(other.poles)
-        trials.append((trial.lead, score, other))
+    trials += [led(share * typical) for share in (0.05, 0.1, 0.17, 0.27)]
+    tried = [trial[2].poles for trial in trials]
     lead, lead_sd = _typical_lead(trials, n)
     if None in known_poles:
         # free time constants imitate a lead: it has to earn its place (Akaike)
@@ -460,9 +474,8 @@ def _learn(
 
     @lru_cache(maxsize=len(poles) * len(pole_grid) + 16)
     def profile(c: int, pole: float) -> _Profile:
-        return _profile(
-            channels[c], templates(grid, w, channels[c].powers, pole, shared.lead, shared.binning)
-        )
+        powers = channels[c].powers[: shared.log_weights.shape[c]]
+        return _profile(channels[c], templates(grid, w, powers, pole, shared.lead, shared.binning))
 
     current = [profile(c, p) for c, p in enumerate(poles)]
     n = len(channels[0].data)

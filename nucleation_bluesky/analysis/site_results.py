@@ -10,6 +10,7 @@ from nucleation_bluesky.analysis.charge import growth_charge, particle_volume, r
 from nucleation_bluesky.analysis.classify import MEANINGS, NUCLEATED, classify, ended_by
 from nucleation_bluesky.analysis.inference import Inference, infer, probability_to_sigma
 from nucleation_bluesky.analysis.overshoot import peak_current, peak_rise
+from nucleation_bluesky.analysis.parallel import single_threaded_blas
 from nucleation_bluesky.analysis.ramps import RampSet
 
 
@@ -121,7 +122,8 @@ def analyse_sites(  # noqa: PLR0915 - one line per variable of the result
         their background; ``stop_bias`` the bias at the last sample before the abort.
     """
     parameters = parameters or SiteParameters()
-    inference = infer(ramps, parameters.false_growth_rate)
+    with single_threaded_blas():
+        inference = infer(ramps, parameters.false_growth_rate)
     anchors = inference.anchors
     n = ramps.n_sites
     period = _sample_periods(ramps)
