@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import typer
 from nucleation_bluesky.cli.app import load
-from nucleation_bluesky.contract import documents, files, pvs
+from nucleation_bluesky.contract import camera, documents, files, program, pvs
 from nucleation_bluesky.contract import enums as enum_module
 from nucleation_bluesky.session.config import CONFIG_NAME, Configuration
 from pydantic import BaseModel
@@ -46,14 +46,16 @@ def default_text(pv: pvs.PV) -> str:
     return f"{pv.default:g}"
 
 
-def layout_section(name: str, fields: dict[str, tuple[str, str]]) -> str:
+def layout_section(name: str, fields: dict[str, tuple[str, str]], note: str = "") -> str:
     """Return the element layout of a waveform PV."""
     rows = [
         [str(i), f"`{key}`", unit or "1", doc]
         for i, (key, (unit, doc)) in enumerate(fields.items())
     ]
     return (
-        f"### Layout of `{name}`\n\n" + table(["element", "name", "unit", "meaning"], rows) + "\n"
+        f"### Layout of `{name}`{note}\n\n"
+        + table(["element", "name", "unit", "meaning"], rows)
+        + "\n"
     )
 
 
@@ -75,17 +77,22 @@ def pv_contract() -> str:
             header = ["suffix", "type", "access", "EGU", "at boot", "meaning"]
             out.append(f"### {group}\n\n" + table(header, rows) + "\n")
     out.append("## Layouts\n\n")
-    out.append(layout_section("RESULT", pvs.RESULT_FIELDS))
+    for family, fields in pvs.RESULT_LAYOUTS.items():
+        out.append(layout_section("RESULT", fields, f" ({family.upper()} family)"))
     out.append(layout_section("MEASUREMENT", pvs.MEASUREMENT_FIELDS))
+    out.append(layout_section("READING", pvs.READING_FIELDS))
+    out.append(layout_section("PROGRAM", program.COLUMNS, " (one row for each step)"))
     out.append(layout_section("CLOCK", pvs.CLOCK_FIELDS))
     out.append("## Enumerations\n\n")
-    used["Termination"] = enum_module.Termination
+    for cls in (enum_module.Termination, enum_module.StepMode, enum_module.StepKind,
+                enum_module.OnLimit):  # fmt: skip
+        used[cls.__name__] = cls
     out.extend(enum_section(cls) for cls in used.values())
     out.append("## Waveform files\n\n")
     out.append((FRAGMENTS / "contract-files.md").read_text() + "\n")
     rows = [
         [f"`{files.waveform_path(name)}`", "float32 (rows, max_samples)", unit]
-        for name, unit in files.WAVEFORM_CHANNELS.items()
+        for name, unit in (files.WAVEFORM_CHANNELS | files.SECCM_CHANNELS).items()
     ]
     rows += [
         [f"`{files.WAVEFORM_GROUP}/{name}`", f"{dtype} (rows,)", ""]
@@ -93,6 +100,13 @@ def pv_contract() -> str:
     ]
     rows.append([f"`{files.TOPOGRAPHY_DATASET}`", "float32 (1, rows, cols), own file", "m"])
     out.append(table(["dataset", "type and shape", "unit"], rows))
+    out.append("\n## Files of frames\n\n")
+    rows = [[f"`{camera.FRAMES_DATASET}`", "uint16 (frames, rows, columns)", "frames"]]
+    rows += [
+        [f"`{name}`", f"{dtype} (frames,)", doc]
+        for name, (dtype, doc) in camera.FRAME_DATASETS.items()
+    ]
+    out.append(table(["dataset", "type and shape", "meaning"], rows))
     return "".join(out)
 
 
@@ -105,8 +119,13 @@ def event_schema() -> str:
         f"\n## Start document: the `{documents.START_KEY}` block\n\n",
         table(["key", "meaning"], [[f"`{k}`", v] for k, v in documents.START_FIELDS.items()]),
     ]
+    out.append("\n### Further keys of the SECCM family\n\n")
+    rows = [[f"`{k}`", v] for k, v in documents.SECCM_START_FIELDS.items()]
+    out.append(table(["key", "meaning"], rows))
     for title, roles in (
-        (f"Roles of the stream `{documents.PRIMARY_STREAM}`", documents.PRIMARY_ROLES),
+        (f"Roles of the stream `{documents.PRIMARY_STREAM}` (AFM family)", documents.PRIMARY_ROLES),
+        (f"Roles of the stream `{documents.PRIMARY_STREAM}` (SECCM family)", documents.SECCM_ROLES),
+        (f"Roles of the stream `{documents.FILM_STREAM}`", documents.FILM_ROLES),
         (
             "Roles of the streams " + ", ".join(f"`{s}`" for s in documents.TOPOGRAPHY_STREAMS),
             documents.TOPOGRAPHY_ROLES,
