@@ -1,0 +1,1 @@
+"""Analysis of scanning electrochemical cell microscopy with interference reflection films."""
