@@ -188,7 +188,9 @@ def plating_onset(trace: Trace, sweep: Sweep, *, window: float = 0.01) -> float 
 def _smoothed(trace: Trace, sweep: Sweep, window: float) -> tuple[np.ndarray, np.ndarray, int]:
     """Means of potential and current over ``window`` volts, in order of the sweep."""
     part = slice(sweep.start, sweep.stop)
-    potential, current = (np.asarray(v[part], dtype=float) for v in (trace.potential, trace.current))
+    potential, current = (
+        np.asarray(v[part], dtype=float) for v in (trace.potential, trace.current)
+    )
     span = abs(sweep.potential_stop - sweep.potential_start)
     width = max(1, round(len(current) * window / span)) if span > 0 else 1
     blocks = len(current) // width

@@ -164,9 +164,7 @@ def _voltammogram(
     program: Trace, charge: float, baseline: float, options: ElectrochemistryOptions
 ) -> Electrochemistry:
     try:
-        cycles, sweeps = cycle_charges(
-            program, baseline=baseline, capacitance=options.capacitance
-        )
+        cycles, sweeps = cycle_charges(program, baseline=baseline, capacitance=options.capacitance)
     except ValueError as exc:
         return Electrochemistry("cv", charge=charge, missing={"cycles": str(exc)})
     cathodic = [s for s in sweeps if s.direction < 0]

@@ -4,6 +4,7 @@ The record says at every sample what the motion feedback does: 1 first approach,
 approaches, 3 retract, 0 moving or measuring (convention of the Warwick software).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,7 @@ def split_hops(feedback: np.ndarray, line: np.ndarray | None = None) -> list[Hop
     phase = np.where(np.isin(feedback, APPROACHES), APPROACH, feedback)
     cuts = np.flatnonzero(np.diff(phase)) + 1
     bounds = [0, *cuts.tolist(), len(phase)]
-    runs = [(int(phase[a]), a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    runs = [(int(phase[a]), a, b) for a, b in itertools.pairwise(bounds)]
     starts = [k for k, run in enumerate(runs) if run[0] == APPROACH]
     hops = []
     for number, k in enumerate(starts):

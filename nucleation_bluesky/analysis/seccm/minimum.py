@@ -179,9 +179,7 @@ def _two_branches(time: np.ndarray, values: np.ndarray, span: float) -> tuple[Mi
     likely = np.exp(-0.5 * np.clip((residuals - residuals[k]) / max(variance, 1e-300), 0, 700))
     likely /= likely.sum()
     levels = np.array([fit[0] for fit in fits])
-    spread, shift = (
-        np.sqrt(likely @ (x - likely @ x) ** 2) for x in (fine, levels)
-    )
+    spread, shift = (np.sqrt(likely @ (x - likely @ x) ** 2) for x in (fine, levels))
     period = float(np.median(np.diff(time)))
     own = np.sqrt(variance * 7 / len(t))  # of a fit with seven parameters, on average
     found = Minimum(

@@ -88,9 +88,7 @@ def screen_table(
             put(f"{name}_high", high)
             put(f"{name}_n", found.size)
     variables = {name: _column(name, values, quantities) for name, values in columns.items()}
-    table = xr.Dataset(
-        variables, coords={"condition": ("condition", keys, {"units": "1"})}
-    )
+    table = xr.Dataset(variables, coords={"condition": ("condition", keys, {"units": "1"})})
     if labels is not None:
         names = [labels[k] if k < len(labels) else str(k) for k in keys]
         table = table.assign_coords(label=("condition", np.array(names, dtype=str), {"units": "1"}))

@@ -4,6 +4,7 @@ The controller's step numbers are used where they were recorded; else steps are 
 controlled quantity jumps.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -133,7 +134,7 @@ def _by_number(trace: Trace) -> tuple[list[tuple[int, int]], list[int]]:
     step = np.asarray(trace.step)
     cuts = np.flatnonzero(np.diff(step)) + 1
     bounds = [0, *cuts.tolist(), len(step)]
-    pairs = [(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if step[a] >= 0]
+    pairs = [(a, b) for a, b in itertools.pairwise(bounds) if step[a] >= 0]
     return pairs, [int(step[a]) for a, _ in pairs]
 
 
@@ -142,7 +143,7 @@ def _by_jumps(trace: Trace) -> tuple[list[tuple[int, int]], list[int]]:
     current, potential = (np.asarray(v, dtype=float) for v in (trace.current, trace.potential))
     cuts = max((_jumps(v) for v in (current, potential)), key=lambda found: found[1])[0]
     bounds = [0, *cuts, len(current)]
-    pairs = list(zip(bounds[:-1], bounds[1:], strict=True))
+    pairs = list(itertools.pairwise(bounds))
     return pairs, list(range(len(pairs)))
 
 
@@ -165,7 +166,7 @@ def _jumps(values: np.ndarray) -> tuple[list[int], float]:
             places.append(at)
     bounds = [0, *places, len(values)]
     rest = np.concatenate(
-        [values[a:b] - np.median(values[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        [values[a:b] - np.median(values[a:b]) for a, b in itertools.pairwise(bounds)]
     )
     total = float(np.sum((values - np.mean(values)) ** 2))
     return places, max(0.0, 1 - float(np.sum(rest**2)) / total) if total else 1.0
@@ -241,9 +242,7 @@ def _reached(limits: tuple[float, float] | None, value: float, margin: float) ->
     return bool(value <= low + margin or value >= high - margin)
 
 
-def _with_cycles(
-    steps: list[StepSummary], planned: Mapping[int, Planned]
-) -> list[StepSummary]:
+def _with_cycles(steps: list[StepSummary], planned: Mapping[int, Planned]) -> list[StepSummary]:
     """Number the cycles where the program does not: a plating after a stripping begins one."""
     if any(p.cycle for p in planned.values()):
         return steps

@@ -4,6 +4,7 @@ Nothing is assumed of the start potential, the order of the vertices, holds at t
 the first and last sweep are complete.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,7 @@ def find_sweeps(trace: Trace) -> list[Sweep]:
     edges = [int(t * width + width // 2) for t in turns]
     edges[0], edges[-1] = _without_holds(potential, edges, noise)
     sweeps = []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         part = slice(first, last + 1)
         slope = np.polyfit(trace.time[part] - trace.time[first], potential[part], 1)[0]
         sweeps.append(

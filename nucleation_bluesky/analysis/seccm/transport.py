@@ -39,9 +39,7 @@ def limiting_current(
     ValueError
         If a quantity is not positive or the angle is out of range.
     """
-    _positive(
-        concentration=concentration, diffusivity=diffusivity, opening_radius=opening_radius
-    )
+    _positive(concentration=concentration, diffusivity=diffusivity, opening_radius=opening_radius)
     _angle(semi_angle)
     return float(
         2
