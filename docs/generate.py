@@ -14,7 +14,10 @@ from nucleation_bluesky.cli.app import load
 from nucleation_bluesky.contract import camera, documents, files, program, pvs
 from nucleation_bluesky.contract import enums as enum_module
 from nucleation_bluesky.session.config import CONFIG_NAME, Configuration
+from nucleation_bluesky.session.quantities import unit_of
+from nucleation_bluesky.session.section import section_class
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 HERE = Path(__file__).parent / "reference"
 FRAGMENTS = Path(__file__).parent / "fragments"
@@ -174,32 +177,29 @@ def command_line() -> str:
     return NOTE + "# Command line\n\n" + intro + "".join(sections)
 
 
-UNITS = {
-    "safe_bias": "V", "heartbeat_timeout": "s", "min_distance": "m", "position_uncertainty": "m",
-    "molar_volume": "m³/mol", "offset": "V", "equilibrium_potential": "V",
-}  # fmt: skip
-
-
 def configuration_section(model: type[BaseModel], path: str) -> str:
     """Return the entries of one section of the configuration, and the sections below it."""
     rows, below = [], []
     for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            below.append(configuration_section(info.annotation, f"{path}.{name}".lstrip(".")))
+        inner = section_class(info)
+        if inner is not None:
+            below.append(configuration_section(inner, f"{path}.{name}".lstrip(".")))
             continue
-        kind = re.sub(r"Annotated\[(\w+), .*\)\]", r"\1", str(info.annotation))
+        unit = unit_of(info)
+        kind = re.sub(r"(Optional\[)?Annotated\[(\w+), .*\]", r"\2", str(info.annotation))
         kind = re.sub(r"<class '(.*?)'>|typing\.|pathlib\.(?:_local\.)?", r"\1", kind)
         limits = ", ".join(str(m) for m in info.metadata if type(m).__module__ == "annotated_types")
         default = info.get_default(call_default_factory=True)
-        told = "" if default is None or default == {} else f"`{default}`"
-        rows.append([f"`{name}`", f"{kind} {limits}".strip(), UNITS.get(name, ""), told])
+        told = "" if default in (None, {}, [], PydanticUndefined) else f"`{default}`"
+        meaning = info.description or ""
+        rows.append([f"`{name}`", f"{kind} {limits}".strip(), unit or "", told, meaning])
     doc = (model.__doc__ or "").strip()
     head = f"## `[{path}]`\n\n" if path else "## Top level\n\n"
     return (
         head
         + doc
         + "\n\n"
-        + table(["entry", "type", "unit", "default"], rows)
+        + table(["entry", "type", "unit", "default", "meaning"], rows)
         + "\n"
         + "".join(below)
     )

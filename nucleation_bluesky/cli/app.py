@@ -18,6 +18,7 @@ MODULES = {
     "ledger": "ledger",
     "journal": "journal",
     "doctor": "doctor",
+    "config": "config",
 }
 
 app = typer.Typer(
