@@ -139,7 +139,7 @@ class Peak:
 
 
 def anodic_peaks(trace: Trace, sweep: Sweep, *, window: float = 0.02) -> list[Peak]:
-    """Stripping and dealloying peaks of an anodic sweep, in order of potential.
+    """Return the stripping and dealloying peaks of an anodic sweep, in order of potential.
 
     Parameters
     ----------

@@ -186,7 +186,7 @@ def _voltammogram(
 
 
 def _first_plating(program: Trace, planned: Mapping[int, Planned]) -> Trace:
-    """Samples of the first step that plates, all where the program does not say."""
+    """Return the samples of the first step that plates, all where the program does not say."""
     if program.step is None:
         return program
     for number in sorted(planned):

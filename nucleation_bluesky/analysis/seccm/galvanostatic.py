@@ -123,7 +123,7 @@ def plating_step(trace: Trace, settings: MinimumSettings | None = None) -> Plati
 
 
 def plating_window(trace: Trace) -> tuple[slice | None, str]:
-    """Samples of the first stretch of cathodic current through a meniscus.
+    """Find the samples of the first stretch of cathodic current through a meniscus.
 
     Returns
     -------

@@ -243,7 +243,7 @@ def _reached(limits: tuple[float, float] | None, value: float, margin: float) ->
 
 
 def _with_cycles(steps: list[StepSummary], planned: Mapping[int, Planned]) -> list[StepSummary]:
-    """Number the cycles where the program does not: a plating after a stripping begins one."""
+    """Count cycles where the program does not: a plating after a stripping begins one."""
     if any(p.cycle for p in planned.values()):
         return steps
     cycle, stripped = 1, False

@@ -90,7 +90,7 @@ def find_sweeps(trace: Trace) -> list[Sweep]:
 
 
 def _turning_points(values: np.ndarray, threshold: float) -> list[int]:
-    """Indices of first sample, significant extremes in between, and last sample."""
+    """Find the indices of first sample, significant extremes in between, and last sample."""
     turns = [0]
     low = high = 0
     direction = 0

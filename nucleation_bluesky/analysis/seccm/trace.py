@@ -87,7 +87,7 @@ class Trace:
 
 
 def sample_noise(values: np.ndarray) -> float:
-    """Standard deviation of the white noise of a slowly varying record.
+    """Estimate the standard deviation of the white noise of a slowly varying record.
 
     From the median absolute second difference, which neither trends nor a few jumps enter.
     A staircase (most differences exactly zero) has none.
@@ -101,7 +101,7 @@ def sample_noise(values: np.ndarray) -> float:
 
 
 def noise_of_means(values: np.ndarray, width: int) -> float:
-    """Standard deviation of means over ``width`` samples, low-frequency noise included.
+    """Estimate the standard deviation of means over ``width`` samples, low-frequency noise included.
 
     The greater of what white noise gives and of what blocks of that width show; fewer than 16
     blocks say nothing, then white noise alone counts.

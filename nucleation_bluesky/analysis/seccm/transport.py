@@ -53,16 +53,10 @@ def limiting_current(
     )
 
 
-def limiting_current_density(current: float, footprint_area: float) -> float:
-    """Current over the wetted area, A/m2: of the footprint, not of the pipette's opening."""
-    _positive(footprint_area=footprint_area)
-    return current / footprint_area
-
-
 def transient_excess(
     time: np.ndarray | float, diffusivity: float, opening_radius: float, semi_angle: float
 ) -> np.ndarray:
-    """i(t) / i_lim after a step: ``1 + r0 / sqrt(pi D t)``.
+    """Return i(t) / i_lim after a step: ``1 + r0 / sqrt(pi D t)``.
 
     Parameters
     ----------
