@@ -7,7 +7,7 @@ import pint
 
 from nucleation_bluesky.devices.errors import WrongUnitError
 
-_SI = ("V", "A", "m", "s", "Hz", "V/s", "V/A", "C")
+_SI = ("V", "A", "m", "s", "Hz", "V/s", "V/A", "C", "m/s")
 _SPELLINGS = {"µ": "u", "μ": "u", "Å": "angstrom", "\N{ANGSTROM SIGN}": "angstrom"}
 _NOT_A_UNIT = (
     pint.UndefinedUnitError,

@@ -9,7 +9,7 @@ from typing import Any
 from ophyd import Device
 
 from nucleation_bluesky.contract.enums import AbortLocation, ControllerState, Fault, SafeState
-from nucleation_bluesky.contract.pvs import CONTRACT_VERSION, RESULT_FIELDS, Kind, token_check
+from nucleation_bluesky.contract.pvs import CONTRACT_VERSION, RESULT_LAYOUTS, Kind, token_check
 from nucleation_bluesky.devices._signals import (
     TIMEOUT,
     ContractSignal,
@@ -114,7 +114,7 @@ class Controller(Device):
         self._epoch: int | None = None
         self._seen_epoch: int | None = None  # by monitor: only ever used to refuse
         self._watching = False
-        self._boot = ""
+        self._boot = self._family = ""
         self._kills = 0
         self._kill_lock = threading.Lock()
         super().__init__(prefix, name=name, **kwargs)
@@ -136,6 +136,12 @@ class Controller(Device):
             raise ContractError(
                 f"the controller at {self.prefix} speaks '{version}', this package "
                 f"'{CONTRACT_VERSION}'; install the package version that matches the controller"
+            )
+        self._family = self.family.get()
+        if self._family not in RESULT_LAYOUTS:
+            raise ContractError(
+                f"the controller at {self.prefix} is of the family '{self._family}'; this package "
+                f"knows {', '.join(RESULT_LAYOUTS)}"
             )
         check_units(self)
         self._capabilities = self._read_capabilities()
@@ -171,6 +177,13 @@ class Controller(Device):
             f"the controller at {self.prefix} was killed or restarted by somebody else "
             f"({self.fault_description()}); find out why, then start the plan again"
         )
+
+    @property
+    def family_name(self) -> str:
+        """Instrument family, read once per `check`."""
+        if not self._family:
+            self.check()
+        return self._family
 
     @property
     def capabilities(self) -> Capabilities:
@@ -346,9 +359,10 @@ class Controller(Device):
             If it belongs to another token or did not advance.
         """
         values = self.result.get()
-        if len(values) < len(RESULT_FIELDS):
+        fields = RESULT_LAYOUTS[self.family_name]
+        if len(values) < len(fields):
             raise ContractError(f"{self.result.pvname} has {len(values)} elements; see contract")
-        result = dict(zip(RESULT_FIELDS, values.tolist(), strict=False))
+        result = dict(zip(fields, values.tolist(), strict=False))
         if result["token_check"] != token_check(token) or result["seq"] <= after_seq:
             raise ExposureFailedError(
                 "the controller published no result for this exposure "

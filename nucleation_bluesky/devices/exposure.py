@@ -1,122 +1,46 @@
-"""Common to controller-run and software ramps: configuration, guard, readings, safe stop."""
+"""Common to controller-run and software ramps: the ramp, its compliance and their checks."""
 
-import logging
 import math
 import time
-import uuid
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
-from bluesky.utils import NoReplayAllowed
 from ophyd import Component, Signal
-from ophyd.device import Staged
 
-from nucleation_bluesky.contract.documents import PRIMARY_ROLES
-from nucleation_bluesky.contract.enums import SafeState, Termination
-from nucleation_bluesky.contract.files import WAVEFORM_CHANNELS, waveform_path
+from nucleation_bluesky.contract.enums import SafeState
+from nucleation_bluesky.contract.files import WAVEFORM_CHANNELS
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
-from nucleation_bluesky.devices._assets import DataDirectory, SegmentAnnouncer
-from nucleation_bluesky.devices._base import InstrumentDevice
-from nucleation_bluesky.devices._readings import (
-    EXTERNAL_ROLES,
-    describe_exposure,
-    describe_settings,
-    describe_waveforms,
-    exposure_reading,
-    settings_reading,
+from nucleation_bluesky.devices._ramp_layout import (
+    RAMP_LAYOUT,
+    RAMP_SETTINGS,
+    compliance_values,
+    ramp_values,
 )
 from nucleation_bluesky.devices._signals import soft
-from nucleation_bluesky.devices.errors import (
-    BadValueError,
-    ExposureFailedError,
-    InstrumentError,
-    NotConfiguredError,
-    UnguardedExposureError,
-    UnreadExposureError,
-)
+from nucleation_bluesky.devices.errors import BadValueError, NotConfiguredError
+from nucleation_bluesky.devices.guarded import ExposureGuard, GuardedDevice
 from nucleation_bluesky.ledger import Claim
-from nucleation_bluesky.ledger.errors import LedgerError
-
-logger = logging.getLogger(__name__)
-
-# after these no more is known of the site than that it was energised
-_FAILURES = frozenset(
-    {
-        Termination.NONE,
-        Termination.KILLED,
-        Termination.HEARTBEAT_LOST,
-        Termination.BACKEND_FAULT,
-        Termination.STALE,
-    }
-)
 
 
-class ExposureGuard(Protocol):
-    """What an exposure device asks of a guard (see ``ledger.Guard``)."""
-
-    def claim(self) -> Claim: ...  # noqa: D102
-    def energised(self, claim: Claim) -> None: ...  # noqa: D102
-    def finished(self, claim: Claim, outcome: dict[str, Any]) -> None: ...  # noqa: D102
-    def burned(self, claim: Claim, reason: str) -> None: ...  # noqa: D102
-
-
-class ExposureDevice(InstrumentDevice):
-    """Base of the devices that expose sites.
+class ExposureDevice(GuardedDevice):
+    """Base of the devices that expose sites to a bias ramp.
 
     Attributes
     ----------
-    guard : ExposureGuard or None
-        Set by the session; without it nothing is exposed.
-    data_directory : DataDirectory or None
-        Where waveform files go; None writes none.
-    site, row, col : ophyd.Signal
-        What the plan knows of the site; -1 where it does not say. ``site`` then counts exposures.
     fast_segment_end : ophyd.Signal
         Bias at which a fast approach ended, V; NaN without one.
     """
 
-    site = Component(Signal, value=-1, kind="omitted")
-    row = Component(Signal, value=-1, kind="omitted")
-    col = Component(Signal, value=-1, kind="omitted")
+    layout = RAMP_LAYOUT
+    settings = RAMP_SETTINGS
+    waveform_channels = WAVEFORM_CHANNELS
+
     fast_segment_end = Component(Signal, value=math.nan, kind="omitted")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
-        self.guard: ExposureGuard | None = None
-        self.data_directory: DataDirectory | None = None
-        self.rows_per_file = 500
         self._spec: RampSpec | None = None
         self._compliance = Compliance()
-        self._safe_policy: SafeState | None = None
-        self._safe_bias = 0.0
-        self._max_samples = 0
-        self._announcer: SegmentAnnouncer | None = None
-        self._reading: dict[str, dict] | None = None
-        self._read_done = True
-        self._active = False
-        self._row_in_doubt = False  # a failed exposure may have left a row without an event
-        self._count = 0
-        self.configured = -1.0  # monotonic time of the last configure_exposure, s
         super().__init__(prefix, name=name, **kwargs)
-
-    # -- configuration ---------------------------------------------------------------------------
-
-    @property
-    def channels(self) -> dict[str, str]:
-        """Waveform channels in the files, with their units."""
-        return dict(WAVEFORM_CHANNELS)
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """Role -> data key, for the start document."""
-        channels = self.channels if self.writes_waveforms else {}
-        plain = [role for role in PRIMARY_ROLES if role not in EXTERNAL_ROLES]
-        return {role: f"{self.name}_{role}" for role in (*plain, *channels)}
-
-    @property
-    def writes_waveforms(self) -> bool:
-        """Whether exposures announce waveform files."""
-        return self.data_directory is not None
 
     @property
     def spec(self) -> RampSpec | None:
@@ -168,12 +92,7 @@ class ExposureDevice(InstrumentDevice):
             raise BadValueError(f"max_samples is {width}, but this ramp has {needed} samples")
         self.check_spec(spec)
         self._check_compliance(wanted)
-        supported = self.controller.capabilities.safe_states
-        if safe_policy is not None and safe_policy not in supported:
-            names = ", ".join(sorted(state.label for state in supported))
-            raise BadValueError(
-                f"the controller has no safe state '{safe_policy.label}'; choose one of: {names}"
-            )
+        self._check_safe(safe_policy)
         if not math.isfinite(safe_bias):
             raise BadValueError("the safe bias must be finite")
         self._spec, self._compliance, self._max_samples = spec, wanted, width
@@ -226,202 +145,19 @@ class ExposureDevice(InstrumentDevice):
             )
         return self._spec
 
-    # -- guard -----------------------------------------------------------------------------------
-
-    def require_guard(self) -> ExposureGuard:
-        """Return the guard.
-
-        Raises
-        ------
-        UnguardedExposureError
-            If there is none.
-        UnreadExposureError
-            If the last exposure was recorded in a file but never read, or one failed after it
-            was energised: its row would shift all later ones against their events.
-        """
-        if self.guard is None:
-            raise UnguardedExposureError(
-                f"{self.name} has no guard, so nothing would stop a site from being used twice; "
-                f"start a session, or set {self.name}.guard = Guard(ledger, ...)"
-            )
-        if self._row_in_doubt:
-            raise UnreadExposureError(
-                f"an exposure of {self.name} failed and may have left a waveform without an event; "
-                "end this run, and go on in a new one over the sites that are still free"
-            )
-        if not self._read_done and self._announcer is not None:
-            raise UnreadExposureError(
-                f"the last exposure of {self.name} was recorded but not read; read {self.name} "
-                "after each exposure, or unstage and stage it"
-            )
-        self.controller.require_undisturbed()
-        return self.guard
-
-    def _burn(self, guard: ExposureGuard, claim: Claim, why: BaseException) -> None:
-        """Safe state, site burned: the end of every exposure that did not go as it should."""
-        self.controller.kill()
-        self.controller.forget_epoch()
-        try:
-            guard.burned(claim, f"{type(why).__name__}: {why}")
-        except LedgerError:
-            logger.exception("exposure %s could not be burned in the ledger", claim.id)
-
-    # -- staging ---------------------------------------------------------------------------------
-
-    def _new_files(self) -> str:
-        """Prefix of the waveform files of one stage."""
-        return uuid.uuid4().hex
-
-    def _start_files(self, prefix: str) -> None:
-        self._announcer = None
-        if self.data_directory is not None:
-            channels = {f"{self.name}_{c}": waveform_path(c) for c in self.channels}
-            self._announcer = SegmentAnnouncer(
-                self.data_directory.local, prefix, channels, self._max_samples
-            )
-
-    def _leave_last_stage(self) -> None:
-        """Unstage what a halted run left staged."""
-        if self._staged is Staged.yes:
-            self.unstage()
-
     def _begin_stage(self) -> None:
-        self._reading, self._read_done, self._count = None, True, 0
-        self._row_in_doubt = False
-        for signal in (self.site, self.row, self.col):
-            signal.put(-1)
+        super()._begin_stage()
         self.fast_segment_end.put(math.nan)
 
-    # -- results ---------------------------------------------------------------------------------
+    def _ramp_reading(self, spec: RampSpec) -> dict[str, Any]:
+        """Values of the reading that RESULT does not hold."""
+        return {**ramp_values(spec), "fast_segment_end": soft(self.fast_segment_end)}
 
-    def _publish(self, claim: Claim, spec: RampSpec, result: dict[str, float]) -> None:
-        site = int(soft(self.site))
-        values = {
-            **result,
-            "x": claim.x,
-            "y": claim.y,
-            "site": site if site >= 0 else self._count,
-            "row": soft(self.row),
-            "col": soft(self.col),
-            "exposure": claim.token,
-            "fast_segment_end": soft(self.fast_segment_end),
-        }
-        self._count += 1
-        reading = exposure_reading(self.name, values, spec)
-        if self._announcer is not None:
-            segment = int(result["file_segment"])
-            if segment < 0:
-                raise ExposureFailedError(
-                    f"{self.name} recorded no waveform for this exposure "
-                    f"({self.controller.fault_description()}); check disk and FILE:CAPTURE"
-                )
-            self._announcer.add(segment)
-            self._read_done = False
-        self._reading = reading
+    def _publish_ramp(self, claim: Claim, spec: RampSpec, result: Mapping[str, Any]) -> None:
+        self._publish(claim, {**self._ramp_reading(spec), **result})
 
-    def _require_orderly(self, termination: Termination) -> None:
-        if termination in _FAILURES:
-            raise ExposureFailedError(
-                f"the exposure ended with '{termination.label}' "
-                f"({self.controller.fault_description()}); its site is burned",
-                termination,
-            )
-
-    def read(self) -> Any:
-        """Return the reading of the last exposure (no network).
-
-        Raises
-        ------
-        NotConfiguredError
-            If nothing has been exposed since staging.
-        """
-        if self._reading is None:
-            raise NotConfiguredError(f"{self.name} has not exposed a site since it was staged")
-        self._read_done = True
-        return dict(self._reading)
-
-    def describe(self) -> Any:
-        """Return the data keys of an exposure (no network)."""
-        source = f"PV:{self.prefix}RESULT/"
-        keys = describe_exposure(self.name, source)
-        if self.writes_waveforms:
-            keys |= describe_waveforms(self.name, source, self.channels, self._max_samples)
-        return keys
-
-    def read_configuration(self) -> Any:
-        """Compliance, safe state and clock offset (no network)."""
-        policy = self._safe_policy
-        offset = self.controller.clock_offset
-        return dict(
-            settings_reading(
-                self.name,
-                self._spec,
-                self._compliance,
-                {
-                    "safe_policy": -1 if policy is None else int(policy),
-                    "safe_bias": self._safe_bias,
-                    "clock_utc_offset": offset.utc_offset,
-                    "clock_uncertainty": offset.uncertainty,
-                },
-            )
-        )
-
-    def describe_configuration(self) -> Any:
-        """Return the data keys of the configuration."""
-        return dict(describe_settings(self.name, f"PV:{self.prefix}"))
-
-    @property
-    def hints(self) -> dict[str, list[str]]:
-        """What live tables and maps show."""
-        return {"fields": [f"{self.name}_stop_bias"]}
-
-    def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict]]:  # noqa: ARG002 - protocol
-        """Yield stream documents of what was recorded since the last call."""
-        if self._announcer is not None:
-            yield from self._announcer.collect()
-
-    def get_index(self) -> int:
-        """Exposures announced since staging."""
-        return 0 if self._announcer is None else self._announcer.count
-
-    # -- stopping --------------------------------------------------------------------------------
-
-    @property
-    def active(self) -> bool:
-        """Whether an exposure is under way."""
-        return self._active
-
-    def stop(self, *, success: bool = False) -> None:
-        """Bring the safe state through the kill PV; never waits, never raises.
-
-        At the orderly end of a run (``success``) nothing is killed unless an exposure is under
-        way.
-        """
-        if self._active or not success:
-            self.controller.kill()
-            self.controller.forget_epoch()
-
-    def pause(self) -> None:
-        """Kill, and forbid the RunEngine to replay what led here.
-
-        Raises
-        ------
-        NoReplayAllowed
-            Always.
-        """
-        self.controller.kill()
-        self.controller.forget_epoch()
-        raise NoReplayAllowed
-
-    def resume(self) -> None:
-        """Nothing: an interrupted exposure is never continued."""
+    def _settings_values(self) -> dict[str, float]:
+        return compliance_values(self._spec, self._compliance)
 
 
-def with_vertices(
-    spec: RampSpec, vertices: tuple[float, ...], rates: tuple[float, ...]
-) -> RampSpec:
-    """Return the same ramp over other segments."""
-    return replace(spec, vertices=vertices, rates=rates)
-
-
-__all__ = ["ExposureDevice", "ExposureGuard", "InstrumentError", "with_vertices"]
+__all__ = ["ExposureDevice", "ExposureGuard"]

@@ -1,31 +1,16 @@
 """The ramp controller: one trigger is one guarded exposure, run and aborted by the controller."""
 
-import threading
-import time
 from typing import Any
 
 from ophyd import Component, Signal
-from ophyd.status import DeviceStatus, Status
+from ophyd.status import Status
 
-from nucleation_bluesky.contract.enums import Background, Termination
+from nucleation_bluesky.contract.enums import Background
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec, Window
-from nucleation_bluesky.devices._signals import (
-    TIMEOUT,
-    ContractSignal,
-    contract_signal,
-    write_together,
-)
-from nucleation_bluesky.devices._worker import Worker
-from nucleation_bluesky.devices.errors import (
-    BadValueError,
-    ExposureFailedError,
-    InstrumentError,
-    PutRefusedError,
-)
-from nucleation_bluesky.devices.exposure import ExposureDevice, ExposureGuard
-from nucleation_bluesky.ledger import Claim
-
-MARGIN = 2.0  # s of wall time beyond the ramp before it counts as lost
+from nucleation_bluesky.devices._signals import TIMEOUT, contract_signal
+from nucleation_bluesky.devices.controller_run import ControllerRun
+from nucleation_bluesky.devices.errors import BadValueError, InstrumentError
+from nucleation_bluesky.devices.exposure import ExposureDevice
 
 
 class RampWaveform(Signal):
@@ -60,7 +45,7 @@ class RampWaveform(Signal):
         self._ramp.stop(success=success)
 
 
-class RampController(ExposureDevice):
+class RampController(ControllerRun, ExposureDevice):
     """Runs bias ramps with compliance in the controller.
 
     Call `configure_exposure`, attach a ``guard``, stage; then each trigger exposes the site under
@@ -93,25 +78,6 @@ class RampController(ExposureDevice):
     after_action = contract_signal("AFTER:ACTION")
     after_time = contract_signal("AFTER:TIME")
     after_samples = contract_signal("AFTER:SAMPLES")
-    file_dir = contract_signal("FILE:DIR")
-    file_prefix = contract_signal("FILE:PREFIX")
-    file_rows = contract_signal("FILE:ROWS")
-    file_max_samples = contract_signal("FILE:MAX_SAMPLES")
-    file_capture = contract_signal("FILE:CAPTURE")
-    file_segment = contract_signal("FILE:SEGMENT")
-
-    def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
-        self._worker = Worker(f"{name}-worker")
-        self._idle = threading.Event()
-        self._idle.set()
-        self._last: dict[str, Any] = {}  # what was last put and verified, by component
-        self._seq = -1
-        super().__init__(prefix, name=name, **kwargs)
-
-    @property
-    def writes_waveforms(self) -> bool:
-        """Whether the controller writes waveform files for us."""
-        return self.data_directory is not None and self.controller.capabilities.files
 
     # -- parameters ------------------------------------------------------------------------------
 
@@ -175,172 +141,15 @@ class RampController(ExposureDevice):
                 parameters |= {f"{channel}_low": window.low, f"{channel}_high": window.high}
         return parameters
 
-    def _put_changed(self, parameters: dict[str, Any]) -> None:
-        changed = {n: v for n, v in parameters.items() if self._last.get(n) != v}
-        for name in changed:
-            self._last.pop(name, None)
-        write_together([(self._signal(name), value) for name, value in changed.items()])
-        self._last.update(changed)
+    # -- as controller-run exposures ask -----------------------------------------------------------
 
-    def _signal(self, name: str) -> ContractSignal:
-        return getattr(self, name)
-
-    # -- staging ---------------------------------------------------------------------------------
-
-    def stage(self) -> list[object]:
-        """Put all parameters, open the waveform files, measure the clocks.
-
-        Raises
-        ------
-        NotConfiguredError
-            Without a ramp.
-        InstrumentError
-            If the controller refuses a parameter or does not answer.
-        """
+    def _parameters(self) -> dict[str, Any]:
         spec = self.require_spec()
-        controller = self.controller
-        controller.check()
-        self._leave_last_stage()
-        staged = super().stage()
-        try:
-            self._begin_stage()
-            self._last.clear()  # another client may have written since
-            self._put_changed(
-                self._ramp_parameters(spec) | self._compliance_parameters(self._compliance)
-            )
-            if self._safe_policy is not None:
-                write_together(
-                    [
-                        (controller.safe_policy, int(self._safe_policy)),
-                        (controller.safe_bias, self._safe_bias),
-                    ]
-                )
-            self._open_capture()
-            controller.measure_clock()
-            controller.refresh_epoch()
-            self._seq = controller.seq.get()
-        except BaseException:
-            super().unstage()
-            raise
-        return staged
+        return self._ramp_parameters(spec) | self._compliance_parameters(self._compliance)
 
-    def _open_capture(self) -> None:
-        self._announcer = None
-        directory = self.data_directory
-        if directory is None or not self.controller.capabilities.files:
-            if self.controller.capabilities.files:
-                self._close_capture()
-            return
-        directory.local.mkdir(parents=True, exist_ok=True)
-        prefix = self._new_files()
-        self._close_capture()
-        write_together(
-            [
-                (self.file_dir, directory.on_controller),
-                (self.file_prefix, prefix),
-                (self.file_rows, self.rows_per_file),
-                (self.file_max_samples, self._max_samples),
-            ]
-        )
-        self.file_capture.command(1)
-        if self.file_capture.get() != 1:
-            raise InstrumentError(
-                f"the controller did not open its waveform files in {directory.on_controller} "
-                f"({self.controller.fault_description()})"
-            )
-        self._start_files(prefix)
+    def _wall(self) -> float:
+        spec = self.require_spec()
+        return spec.duration + spec.after_time
 
-    def unstage(self) -> list[object]:
-        """End an exposure still under way, close the waveform files.
-
-        Raises
-        ------
-        InstrumentError
-            If the controller does not close them.
-        """
-        if self._active:
-            self.stop()
-        try:
-            self._idle.wait(TIMEOUT)
-            if self._announcer is not None:
-                self._announcer = None
-                self._close_capture()
-        finally:
-            unstaged = super().unstage()
-            self._read_done = True
-        return unstaged
-
-    def _close_capture(self) -> None:
-        """Close the files; a controller that is still ending an exposure refuses at first."""
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            self.file_capture.command(0)
-            if self.file_capture.get() == 0:
-                return
-            if time.monotonic() > deadline:
-                raise PutRefusedError(
-                    f"the controller did not close its waveform files "
-                    f"({self.controller.fault_description()})"
-                )
-            self._worker.pause(0.05)
-
-    # -- exposure --------------------------------------------------------------------------------
-
-    def trigger(self) -> DeviceStatus:
-        """Expose the site under the tip: claim, arm, go, read the result.
-
-        Returns
-        -------
-        DeviceStatus
-            Fails with what the ledger or the controller refused, or with ExposureFailedError; in
-            every failure after the claim the controller is killed and the site burned.
-
-        Raises
-        ------
-        UnguardedExposureError, UnreadExposureError, NotConfiguredError
-            Before anything is put.
-        """
-        guard, spec = self.require_guard(), self.require_spec()
-        wall = spec.duration + spec.after_time + MARGIN
-        # the worker's own deadlines come first; this one is for a worker that is stuck
-        status = DeviceStatus(self, timeout=wall + 4 * TIMEOUT)
-        kills = self.controller.kills
-        self._idle.clear()
-
-        def job() -> None:
-            try:
-                self._expose(guard, spec, wall, kills)
-            finally:
-                self._active = False
-                self._idle.set()
-
-        self._worker.submit(status, job)
-        return status
-
-    def _expose(self, guard: ExposureGuard, spec: RampSpec, wall: float, kills: int) -> None:
-        claim = guard.claim()
-        try:
-            result = self._run(guard, claim, wall, kills)
-            termination = Termination(int(result["termination"]))
-            self._publish(claim, spec, result)
-            self._require_orderly(termination)
-            guard.finished(claim, result)
-            self._row_in_doubt = False
-        except BaseException as exc:
-            self._burn(guard, claim, exc)
-            raise
-
-    def _run(self, guard: ExposureGuard, claim: Claim, wall: float, kills: int) -> dict[str, float]:
-        controller = self.controller
-        self._active = True
-        controller.arm(claim.token)
-        guard.energised(claim)
-        if controller.kills != kills:
-            raise ExposureFailedError(
-                "stopped before the ramp began; its site is burned", Termination.KILLED
-            )
-        self._row_in_doubt = self._announcer is not None
-        controller.go_signal.command(claim.token, wall)
-        result = controller.read_result(claim.token, self._seq)
-        self._seq = int(result["seq"])
-        return result
+    def _values(self) -> dict[str, Any]:
+        return self._ramp_reading(self.require_spec())

@@ -252,7 +252,7 @@ class SoftwareRamp(ExposureDevice):
             result = self.controller.read_result(claim.token, self._seq)
             self._seq = int(result["seq"])
             found = Termination(int(result["termination"]))
-            self._publish(claim, spec, self._complete(result) | {"sample_rate": math.nan})
+            self._publish_ramp(claim, spec, self._complete(result) | {"sample_rate": math.nan})
             self._require_orderly(found)
             guard.finished(claim, result)
             self._row_in_doubt = False

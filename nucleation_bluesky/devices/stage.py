@@ -1,4 +1,4 @@
-"""XY stage: moves are checked before, and confirmed by readback after."""
+"""Axes and positioners: moves are checked before, and confirmed by readback after."""
 
 import logging
 import math
@@ -47,8 +47,8 @@ class StageAxis(InstrumentDevice):
         super().__init__(prefix, name=name, **kwargs)
 
     @property
-    def _stage(self) -> "XYStage | None":
-        return self.parent if isinstance(self.parent, XYStage) else None
+    def _stage(self) -> "Positioner | None":
+        return self.parent if isinstance(self.parent, Positioner) else None
 
     @property
     def offset(self) -> float:
@@ -182,8 +182,8 @@ class YAxis(StageAxis):
     stop_signal = contract_signal("STAGE:STOP")
 
 
-class XYStage(InstrumentDevice):
-    """Piezo stage with two axes and the frame they are reported in.
+class Positioner(InstrumentDevice):
+    """Two lateral axes, ``x`` and ``y``, and the frame they are reported in.
 
     Attributes
     ----------
@@ -193,9 +193,8 @@ class XYStage(InstrumentDevice):
         Standard uncertainty of a position in the frame, m.
     """
 
-    x = Component(XAxis, "")
-    y = Component(YAxis, "")
-    settle = contract_signal("STAGE:SETTLE", kind="config")
+    x: Any
+    y: Any
     frame_x = Component(Signal, value=0.0, kind="config")
     frame_y = Component(Signal, value=0.0, kind="config")
     frame_uncertainty = Component(Signal, value=0.0, kind="config")
@@ -207,7 +206,9 @@ class XYStage(InstrumentDevice):
 
     def offset_of(self, axis: StageAxis) -> float:
         """Frame offset of an axis, m."""
-        return self.origin[0 if axis is self.x else 1]
+        if axis is self.x:
+            return self.origin[0]
+        return self.origin[1] if axis is self.y else 0.0
 
     def measured_position(self) -> Position:
         """Measured position in the frame: what a guard claims (one round trip)."""
@@ -218,5 +219,13 @@ class XYStage(InstrumentDevice):
         return Position(raw_x - x0, raw_y - y0, float(soft(self.frame_uncertainty)))
 
     def stop(self, *, success: bool = False) -> None:
-        """Stop both axes."""
+        """Stop all axes."""
         self.x.stop(success=success)
+
+
+class XYStage(Positioner):
+    """Piezo stage with two axes."""
+
+    x = Component(XAxis, "")
+    y = Component(YAxis, "")
+    settle = contract_signal("STAGE:SETTLE", kind="config")

@@ -1,0 +1,243 @@
+"""Exposures that the controller runs by itself: claim, arm, go, read the result."""
+
+import threading
+import time
+from typing import Any
+
+from ophyd.status import DeviceStatus
+
+from nucleation_bluesky.contract.enums import Termination
+from nucleation_bluesky.devices._signals import (
+    TIMEOUT,
+    ContractSignal,
+    contract_signal,
+    write_together,
+)
+from nucleation_bluesky.devices._worker import Worker
+from nucleation_bluesky.devices.errors import ExposureFailedError, InstrumentError, PutRefusedError
+from nucleation_bluesky.devices.guarded import ExposureGuard, GuardedDevice
+from nucleation_bluesky.ledger import Claim
+
+MARGIN = 2.0  # s of wall time beyond the exposure before it counts as lost
+
+
+class ControllerRun(GuardedDevice):
+    """Base of the devices whose exposure is one GO.
+
+    A family says which parameters to put (`_parameters`), how long an exposure may take (`_wall`)
+    and what its reading holds beside RESULT (`_values`).
+    """
+
+    spoiling: frozenset[Termination] = frozenset()  # orderly ends that leave a burned site
+
+    file_dir = contract_signal("FILE:DIR")
+    file_prefix = contract_signal("FILE:PREFIX")
+    file_rows = contract_signal("FILE:ROWS")
+    file_max_samples = contract_signal("FILE:MAX_SAMPLES")
+    file_capture = contract_signal("FILE:CAPTURE")
+    file_segment = contract_signal("FILE:SEGMENT")
+
+    def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
+        self._worker = Worker(f"{name}-worker")
+        self._idle = threading.Event()
+        self._idle.set()
+        self._last: dict[str, Any] = {}  # what was last put and verified, by component
+        self._seq = -1
+        super().__init__(prefix, name=name, **kwargs)
+
+    @property
+    def writes_waveforms(self) -> bool:
+        """Whether the controller writes waveform files for us."""
+        return self.data_directory is not None and self.controller.capabilities.files
+
+    # -- what a family says ------------------------------------------------------------------------
+
+    def _parameters(self) -> dict[str, Any]:
+        """Component name -> value of everything to put before the first exposure.
+
+        Raises
+        ------
+        NotConfiguredError
+            If the device was not told what to do.
+        """
+        raise NotImplementedError
+
+    def _wall(self) -> float:
+        """Longest wall time of the exposure to come, s."""
+        raise NotImplementedError
+
+    def _values(self) -> dict[str, Any]:
+        """Values of the reading that RESULT does not hold."""
+        raise NotImplementedError
+
+    # -- parameters --------------------------------------------------------------------------------
+
+    def _put_changed(self, parameters: dict[str, Any]) -> None:
+        changed = {n: v for n, v in parameters.items() if self._last.get(n) != v}
+        for name in changed:
+            self._last.pop(name, None)
+        write_together([(self._signal(name), value) for name, value in changed.items()])
+        self._last.update(changed)
+
+    def _signal(self, name: str) -> ContractSignal:
+        return getattr(self, name)
+
+    # -- staging -----------------------------------------------------------------------------------
+
+    def stage(self) -> list[object]:
+        """Put all parameters, open the waveform files, measure the clocks.
+
+        Raises
+        ------
+        NotConfiguredError
+            If the device was not told what to do.
+        InstrumentError
+            If the controller refuses a parameter or does not answer.
+        """
+        parameters = self._parameters()
+        controller = self.controller
+        controller.check()
+        self._leave_last_stage()
+        staged = super().stage()
+        try:
+            self._begin_stage()
+            self._last.clear()  # another client may have written since
+            self._put_changed(parameters)
+            if self._safe_policy is not None:
+                write_together(
+                    [
+                        (controller.safe_policy, int(self._safe_policy)),
+                        (controller.safe_bias, self._safe_bias),
+                    ]
+                )
+            self._open_capture()
+            controller.measure_clock()
+            controller.refresh_epoch()
+            self._seq = controller.seq.get()
+        except BaseException:
+            super().unstage()
+            raise
+        return staged
+
+    def _open_capture(self) -> None:
+        self._announcer = None
+        directory = self.data_directory
+        if directory is None or not self.controller.capabilities.files:
+            if self.controller.capabilities.files:
+                self._close_capture()
+            return
+        directory.local.mkdir(parents=True, exist_ok=True)
+        prefix = self._new_files()
+        self._close_capture()
+        write_together(
+            [
+                (self.file_dir, directory.on_controller),
+                (self.file_prefix, prefix),
+                (self.file_rows, self.rows_per_file),
+                (self.file_max_samples, self._max_samples),
+            ]
+        )
+        self.file_capture.command(1)
+        if self.file_capture.get() != 1:
+            raise InstrumentError(
+                f"the controller did not open its waveform files in {directory.on_controller} "
+                f"({self.controller.fault_description()})"
+            )
+        self._start_files(prefix)
+
+    def unstage(self) -> list[object]:
+        """End an exposure still under way, close the waveform files.
+
+        Raises
+        ------
+        InstrumentError
+            If the controller does not close them.
+        """
+        if self._active:
+            self.stop()
+        try:
+            self._idle.wait(TIMEOUT)
+            if self._announcer is not None:
+                self._announcer = None
+                self._close_capture()
+        finally:
+            unstaged = super().unstage()
+            self._read_done = True
+        return unstaged
+
+    def _close_capture(self) -> None:
+        """Close the files; a controller that is still ending an exposure refuses at first."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            self.file_capture.command(0)
+            if self.file_capture.get() == 0:
+                return
+            if time.monotonic() > deadline:
+                raise PutRefusedError(
+                    f"the controller did not close its waveform files "
+                    f"({self.controller.fault_description()})"
+                )
+            self._worker.pause(0.05)
+
+    # -- exposure ----------------------------------------------------------------------------------
+
+    def trigger(self) -> DeviceStatus:
+        """Expose the site under the probe: claim, arm, go, read the result.
+
+        Returns
+        -------
+        DeviceStatus
+            Fails with what the ledger or the controller refused, or with ExposureFailedError; in
+            every failure after the claim the controller is killed and the site burned.
+
+        Raises
+        ------
+        UnguardedExposureError, UnreadExposureError, NotConfiguredError
+            Before anything is put.
+        """
+        guard, wall = self.require_guard(), self._wall() + MARGIN
+        # the worker's own deadlines come first; this one is for a worker that is stuck
+        status = DeviceStatus(self, timeout=wall + 4 * TIMEOUT)
+        kills = self.controller.kills
+        self._idle.clear()
+
+        def job() -> None:
+            try:
+                self._expose(guard, wall, kills)
+            finally:
+                self._active = False
+                self._idle.set()
+
+        self._worker.submit(status, job)
+        return status
+
+    def _expose(self, guard: ExposureGuard, wall: float, kills: int) -> None:
+        claim = guard.claim()
+        try:
+            result = self._run(guard, claim, wall, kills)
+            termination = Termination(int(result["termination"]))
+            self._publish(claim, {**self._values(), **result})
+            self._require_orderly(termination)
+            if termination in self.spoiling:
+                guard.burned(claim, termination.label)
+            else:
+                guard.finished(claim, result)
+            self._row_in_doubt = False
+        except BaseException as exc:
+            self._burn(guard, claim, exc)
+            raise
+
+    def _run(self, guard: ExposureGuard, claim: Claim, wall: float, kills: int) -> dict[str, float]:
+        controller = self.controller
+        self._active = True
+        controller.arm(claim.token)
+        guard.energised(claim)
+        if controller.kills != kills:
+            raise ExposureFailedError(
+                "stopped before the exposure began; its site is burned", Termination.KILLED
+            )
+        self._row_in_doubt = self._announcer is not None
+        controller.go_signal.command(claim.token, wall)
+        result = controller.read_result(claim.token, self._seq)
+        self._seq = int(result["seq"])
+        return result
