@@ -30,6 +30,7 @@ from nucleation_bluesky.contract.pvs import CONTRACT_VERSION
 ROW_UNITS = {"start_ticks": "s", "sample_rate": "Hz"}
 MAX_ROWS = 100_000
 MAX_ROW_SAMPLES = 10_000_000
+CHUNK_SAMPLES = 16384  # of a row; chunks beyond the last sample take no space
 RESERVE = 64 * 2**20  # bytes that must stay free on the disk
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -102,7 +103,9 @@ class SegmentWriter:
     attributes : mapping, optional
         Further attributes of each file.
     extra : mapping of str to str, optional
-        Further channels and their units, beyond WAVEFORM_CHANNELS.
+        Further channels and their units, beyond ``channels``.
+    channels : mapping of str to str, optional
+        Channels and their units; WAVEFORM_CHANNELS by default.
 
     Raises
     ------
@@ -120,6 +123,7 @@ class SegmentWriter:
         compression: str | None = None,
         attributes: Mapping[str, str | float] | None = None,
         extra: Mapping[str, str] | None = None,
+        channels: Mapping[str, str] | None = None,
     ):
         if not 1 <= rows <= MAX_ROWS:
             raise SegmentError(f"rows per file must lie between 1 and {MAX_ROWS}, got {rows}")
@@ -127,7 +131,7 @@ class SegmentWriter:
             raise SegmentError(f"row width must lie between 1 and {MAX_ROW_SAMPLES}")
         self.prefix = check_name(prefix, "file prefix")
         self.rows, self.max_samples = rows, max_samples
-        self._channels = WAVEFORM_CHANNELS | dict(extra or {})
+        self._channels = dict(channels or WAVEFORM_CHANNELS) | dict(extra or {})
         self._row_bytes = max_samples * 4 * len(self._channels)
         self.directory = check_directory(directory, self._row_bytes * min(rows, 10))
         self._compression = compression
@@ -157,8 +161,7 @@ class SegmentWriter:
         Parameters
         ----------
         channels : mapping of str to ndarray, shape (n,)
-            Arrays of equal length, n <= max_samples, SI units; keys as in WAVEFORM_CHANNELS (and
-            ``extra``).
+            Arrays of equal length, n <= max_samples, SI units; keys are all channels.
         scalars : mapping
             Values of ROW_DATASETS.
 
@@ -185,9 +188,8 @@ class SegmentWriter:
             for name in self._channels:
                 data = self._datasets[name]
                 data.resize(row + 1, axis=0)
-                values = np.full(self.max_samples, np.nan, dtype=np.float32)
-                values[: len(channels[name])] = channels[name]
-                data[row] = values
+                values = np.asarray(channels[name], dtype=np.float32)
+                data[row, : len(values)] = values  # the rest is the fill value, NaN
             for name in ROW_DATASETS:
                 data = self._datasets[name]
                 data.resize(row + 1, axis=0)
@@ -245,7 +247,7 @@ class SegmentWriter:
                 waveform_path(name),
                 shape=(0, self.max_samples),
                 maxshape=(self.rows, self.max_samples),
-                chunks=(1, self.max_samples),
+                chunks=(1, min(self.max_samples, CHUNK_SAMPLES)),
                 dtype="f4",
                 fillvalue=np.nan,
                 **(options if self._compression == "gzip" else {}),

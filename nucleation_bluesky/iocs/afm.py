@@ -8,6 +8,7 @@ from nucleation_bluesky.iocs import parameters
 from nucleation_bluesky.iocs.backend import AfmBackend, ImagerBackend, StageBackend
 from nucleation_bluesky.iocs.capture import image_path
 from nucleation_bluesky.iocs.frontend import FrontEnd
+from nucleation_bluesky.iocs.ramp_method import RampMethod
 from nucleation_bluesky.iocs.software import SoftwareRamp
 from nucleation_bluesky.iocs.state import Refusal
 from nucleation_bluesky.iocs.trace import Trace
@@ -32,8 +33,15 @@ class AfmFrontEnd(FrontEnd):
     """
 
     def __init__(self, backend: AfmBackend, prefix: str, *, trace: Trace | None = None):
-        super().__init__(backend, prefix, family="afm", trace=trace)
-        self.software = SoftwareRamp(self)
+        super().__init__(
+            prefix,
+            "afm",
+            lambda channels: RampMethod(backend.controller, channels),
+            parameters.ranges(backend),
+            trace=trace,
+        )
+        self.backend = backend
+        self.software = SoftwareRamp(self, backend.controller)
         self._moving: set[str] = set()
         self._imaging = False
         self._position: dict[str, float] = {}
@@ -53,6 +61,8 @@ class AfmFrontEnd(FrontEnd):
     async def boot(self) -> None:
         """Publish capabilities, limits and positions, in the safe state."""
         await super().boot()
+        for suffix, value in getattr(self.backend.controller, "settings", {}).items():
+            await self.channels.post(suffix, value)
         stage = self.backend.stage
         if stage is None:
             return

@@ -4,8 +4,8 @@ import threading
 from pathlib import Path
 
 from nucleation_bluesky.contract.enums import Fault
-from nucleation_bluesky.contract.files import WAVEFORM_CHANNELS
-from nucleation_bluesky.iocs.exposure import Record
+from nucleation_bluesky.contract.files import FAMILY_CHANNELS
+from nucleation_bluesky.iocs.method import Record
 from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.state import Refusal
 from nucleation_bluesky.segments import SegmentError, SegmentWriter, check_directory, check_name
@@ -62,6 +62,7 @@ class Capture:
                 value("FILE:PREFIX"),
                 value("FILE:ROWS"),
                 value("FILE:MAX_SAMPLES"),
+                channels=FAMILY_CHANNELS[value("FAMILY")],
                 attributes={"family": value("FAMILY"), "boot": value("BOOT")},
             )
         except SegmentError as error:
@@ -75,14 +76,15 @@ class Capture:
         SegmentError
             If the row cannot be written.
         """
-        channels = {name: record.channel(name) for name in WAVEFORM_CHANNELS}
+        family = FAMILY_CHANNELS[self._channels.value("FAMILY")]
+        channels = {name: record.channel(name) for name in family}
         scalars = {
-            "n_samples": len(channels["bias"]),
+            "n_samples": len(channels["current"]),
             "n_post": record.n_post,
             "termination": int(record.termination),
             "seq": seq,
             "start_ticks": start_ticks,
-            "sample_rate": record.spec.sample_rate,
+            "sample_rate": record.sample_rate,
         }
         with self._lock:
             return (-1, -1) if self._writer is None else self._writer.append(channels, scalars)

@@ -41,6 +41,11 @@ class Record:
         """Samples recorded after the trip."""
         return len(self.aborted.post) if self.aborted is not None else 0
 
+    @property
+    def sample_rate(self) -> float:
+        """Samples per second, Hz."""
+        return self.spec.sample_rate
+
 
 class Exposure:
     """Runs one ramp; :meth:`stop` ends it from outside at any time.

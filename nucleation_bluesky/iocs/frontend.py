@@ -9,20 +9,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nucleation_bluesky.contract.enums import (
-    AbortLocation,
-    ControllerState,
-    Fault,
-    SafeState,
-    Termination,
-)
-from nucleation_bluesky.contract.pvs import PV, RESULT_FIELDS, token_check
-from nucleation_bluesky.contract.ramp import Compliance, RampSpec
+from nucleation_bluesky.contract.enums import ControllerState, Fault, SafeState, Termination
+from nucleation_bluesky.contract.pvs import PV, RESULT_LAYOUTS, token_check
 from nucleation_bluesky.iocs import parameters
-from nucleation_bluesky.iocs.backend import AfmBackend, Capabilities
 from nucleation_bluesky.iocs.capture import Capture
-from nucleation_bluesky.iocs.exposure import Exposure, Record, summarise
+from nucleation_bluesky.iocs.method import Exposure, ExposureMethod, Record
 from nucleation_bluesky.iocs.pvdb import Channels
+from nucleation_bluesky.iocs.safety import SAFE_TIMEOUT, Safety
+from nucleation_bluesky.iocs.settings import Settings
 from nucleation_bluesky.iocs.state import ControlState, Mode, Refusal
 from nucleation_bluesky.iocs.trace import Trace
 from nucleation_bluesky.iocs.watchdog import Watchdog
@@ -30,64 +24,69 @@ from nucleation_bluesky.segments import SegmentError
 
 logger = logging.getLogger(__name__)
 Command = Callable[[Any], Awaitable[Any]]
-SAFE_TIMEOUT = 2.0
-RETRY_PERIOD = 0.2
 UNLOGGED = frozenset({"HEARTBEAT", "CLOCK:SYNC"})  # neither commands nor reasons to clear FAULT
 NEVER_VOID = frozenset({"KILL", "HEARTBEAT", "OWNER"})
 
 
 class FrontEnd:
-    """Token, latch, compliance, heartbeat, kill, safe state and result over one backend.
+    """Token, latch, heartbeat, kill, safe state and result; a family adds its `ExposureMethod`.
 
     Parameters
     ----------
-    backend : AfmBackend
-        The instrument.
     prefix : str
         Prefix of the PV names.
     family : str
         Instrument family of the contract.
+    method : callable (Channels) -> ExposureMethod
+        How the family exposes.
+    ranges : mapping of str to (low, high)
+        Accepted range of each writable number, in the PV's unit.
     trace : Trace or None
         Where events are written.
+    ticks, utc : callables
+        The controller's clocks in RESULT and CLOCK, s. Heartbeat and timeouts are wall time.
     """
 
     def __init__(
-        self, backend: AfmBackend, prefix: str, *, family: str = "afm", trace: Trace | None = None
+        self,
+        prefix: str,
+        family: str,
+        method: Callable[[Channels], ExposureMethod],
+        ranges: dict[str, tuple[float, float]],
+        *,
+        trace: Trace | None = None,
+        ticks: Callable[[], float] = time.monotonic,
+        utc: Callable[[], float] = time.time,
     ):
-        self.backend = backend
         self.trace = trace or Trace()
-        self.ranges = parameters.ranges(backend)
+        self.ranges = ranges
         self.channels = Channels(prefix, family, self._put, self._malformed, self.ranges)
+        self.method = method(self.channels)
         self.capture = Capture(self.channels)
         self.state = ControlState(epoch=1 + secrets.randbelow(2**30))
+        self.safety = Safety(self.state, self.trace)
         self.watchdog = Watchdog(self._tick, self._on_stall)
         self.clock: Callable[[], float] = time.monotonic
+        self.ticks, self.utc = ticks, utc
         self.last_bias = math.nan
         self._family = family
         self._exposure: Exposure | None = None
-        self._prepared: tuple[RampSpec, Compliance] | None = None
+        self._prepared: Any = None
         self._seq = 0
-        self._unsafe_since: float | None = None
-        self._safe_lock = asyncio.Lock()
         self._closed = False
         self.readings_stale = True  # the bias has changed since the last measurement
         self._idle = asyncio.Event()
         self._idle.set()
-        self.measuring = asyncio.Lock()  # held while a measurement outside a ramp is under way
+        self.measuring = asyncio.Lock()  # held while a measurement outside an exposure runs
         self._commands: dict[str, Command] = {
             "ARM": self._arm,
             "GO": self._go,
             "KILL": self._kill,
-            "OWNER": self._owner,
-            "HEARTBEAT": self._beat,
-            "HEARTBEAT:TIMEOUT": self._heartbeat_timeout,
-            "ARM:TIMEOUT": self._arm_timeout,
-            "CLOCK:SYNC": self._clock_sync,
-            "SAFE:POLICY": self._safe_policy,
-            "FILE:CAPTURE": self._file_capture,
+            **Settings(self).commands,
         }
         self._blockers: list[Callable[[], str]] = []  # reasons to refuse ARM, "" for none
         self._enders: list[Callable[[Termination], None]] = []
+        self._stoppers: list[Callable[[], Awaitable[None]]] = []
 
     # ---- for the parts of a family -------------------------------------------------------
 
@@ -103,6 +102,10 @@ class FrontEnd:
         """Register what is told that a software exposure was ended from outside."""
         self._enders.append(ender)
 
+    def add_stopper(self, stopper: Callable[[], Awaitable[None]]) -> None:
+        """Register what a kill stops besides exposures (motion)."""
+        self._stoppers.append(stopper)
+
     @property
     def policy(self) -> tuple[SafeState, float]:
         """Safe state in force and its bias, V."""
@@ -110,21 +113,19 @@ class FrontEnd:
 
     async def boot(self) -> None:
         """Publish capabilities and bring the safe state; call before serving."""
-        caps = self.backend.controller.capabilities
         post = self.channels.post
         await post("FAMILY", self._family)
         await post("BOOT", secrets.token_hex(8))
-        await post("SAFE:POLICY", parameters.default_policy(caps))
+        policy = parameters.default_policy(self.method.capabilities, self._family)
+        await post("SAFE:POLICY", policy)
         await self.publish_capabilities()
-        for suffix, value in getattr(self.backend.controller, "settings", {}).items():
-            await post(suffix, value)
         self.trace("boot", boot=self.channels.value("BOOT"), epoch=self.state.epoch)
         await self.make_safe("boot")
         await self.publish()
 
     async def publish_capabilities(self) -> None:
         """Publish the capabilities; a change of gain or filter may alter them."""
-        for suffix, value in _capability_values(self.backend.controller.capabilities).items():
+        for suffix, value in parameters.capability_values(self.method.capabilities).items():
             await self.channels.post(suffix, value)
 
     async def publish(self) -> None:
@@ -195,51 +196,16 @@ class FrontEnd:
 
     # ---- commands ------------------------------------------------------------------------
 
-    async def _owner(self, name: str) -> str:
-        self.state.claim(name.strip(), self.clock())
-        self.trace("owner", owner=self.state.owner)
-        return self.state.owner
-
-    async def _beat(self, value: int) -> int:
-        self.state.beat(value, self.clock())
-        return value
-
-    async def _heartbeat_timeout(self, value: float) -> float:
-        self.state.set_heartbeat_timeout(value)
-        return value
-
-    async def _arm_timeout(self, value: float) -> float:
-        self.state.set_arm_timeout(value)
-        return value
-
-    async def _clock_sync(self, value: int) -> int:
-        await self.channels.post("CLOCK", [self.clock(), time.time()])
-        return value
-
-    async def _safe_policy(self, policy: SafeState) -> SafeState:
-        self.state.require_idle("SAFE:POLICY")
-        supported = self.backend.controller.capabilities.safe_states
-        if policy not in supported:
-            names = ", ".join(s.label for s in sorted(supported))
-            raise Refusal(
-                Fault.BAD_PARAMETER,
-                f"this controller cannot do the safe state '{policy.label}' (it can: {names})",
-            )
-        return policy
-
-    async def _file_capture(self, on: int) -> int:
-        self.state.require_idle("FILE:CAPTURE")
-        await asyncio.to_thread(self.capture.set, on)
-        return on
-
     async def _kill(self, _: Any) -> None:
         self.state.new_epoch()
+        for stopper in self._stoppers:
+            await stopper()
         if self.state.state is not ControllerState.SAFE:
             text = "killed: arm a new token with the new epoch"
             await self.emergency(Termination.KILLED, Fault.KILLED, text)
             return
         self.trace("epoch", epoch=self.state.epoch)
-        if self._unsafe_since is not None:
+        if not self.safety.reached:
             await self.make_safe("kill")
 
     def _require_unblocked(self) -> None:
@@ -249,25 +215,22 @@ class FrontEnd:
 
     async def _arm(self, command: str) -> str:
         self._require_unblocked()
-        if self._unsafe_since is not None:
+        if not self.safety.reached:
             raise Refusal(Fault.BACKEND_ERROR, "the safe state could not be reached: see the trace")
         self.state.check_arm(command, self.clock())
-        spec = parameters.ramp_spec(self.channels)
-        parameters.check_width(self.channels, spec)
-        prepared = spec, parameters.compliance(self.channels)
+        prepared = self.method.prepare()
         self.state.arm(command, self.clock())
         self._prepared = prepared
         self.trace("armed", token=self.state.token, epoch=self.state.epoch, owner=self.state.owner)
         return command
 
     async def _go(self, token: str) -> str:
-        if not self.backend.controller.capabilities.ramp:
+        if not self.method.capabilities.ramp:
             raise Refusal(Fault.BAD_PARAMETER, "this controller runs no ramps: use SOFT:GO")
         self.energise(token, Mode.RAMP)
         if self._prepared is None:
             raise Refusal(Fault.NOT_ARMED, "not armed: write ARM first")
-        spec, compliance = self._prepared
-        exposure = self._exposure = Exposure(self.backend.controller, spec, compliance)
+        exposure = self._exposure = self.method.expose(self._prepared)
         self._idle.clear()
         try:
             await self._expose(exposure, token)
@@ -280,8 +243,8 @@ class FrontEnd:
         """Run the exposure to its safe state, its row and its RESULT."""
         await self.publish()
         async with self.measuring:
-            pass  # a measurement that was under way has ended; none starts in a ramp
-        ticks, utc = self.clock(), time.time()
+            pass  # a measurement that was under way has ended; none starts in an exposure
+        ticks, utc = self.ticks(), self.utc()
         record = await exposure.run()
         self.last_bias = exposure.last_bias
         if record.termination in {Termination.KILLED, Termination.HEARTBEAT_LOST} or (
@@ -293,7 +256,18 @@ class FrontEnd:
         elif record.termination is Termination.BACKEND_FAULT or not await self._end(record):
             text = record.error or "the safe state could not be reached"
             await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
+        await self._wind_up(record)
         await self._finish(record, token, ticks, utc)
+
+    async def _wind_up(self, record: Record) -> None:
+        """Let the family do what follows the safe state; a failure latches and is told."""
+        try:
+            async with asyncio.timeout(self.method.wind_up_time + SAFE_TIMEOUT):
+                await self.method.wind_up(record)
+        except Exception as error:  # any driver error: the result still has to be published
+            logger.exception("after the exposure")
+            text = f"after the exposure: {type(error).__name__}: {error}"
+            await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
 
     async def _end(self, record: Record) -> bool:
         """Safe state after completion or a trip."""
@@ -327,14 +301,16 @@ class FrontEnd:
 
     async def _finish(self, record: Record, token: str, ticks: float, utc: float) -> None:
         """File row and state, then RESULT."""
-        fields = summarise(record)
-        fields["height_feedback"] = float(self.channels.value("Z:FEEDBACK"))
+        fields = self.method.summarise(record)
+        fields.setdefault("start_ticks", ticks)
+        fields.setdefault("start_utc", utc)
         segment = row = -1
         failure = ""
         try:
             # in a thread: a slow disk must not keep the watchdog and the heartbeat waiting
             write = self.capture.write
-            segment, row = await asyncio.to_thread(write, record, self._seq + 1, ticks)
+            started = fields["start_ticks"]
+            segment, row = await asyncio.to_thread(write, record, self._seq + 1, started)
         except SegmentError as error:
             failure = str(error)
             logger.exception("waveform file")
@@ -343,20 +319,14 @@ class FrontEnd:
             self.state.finish(record.termination)
         if failure:
             self.state.fail(Fault.FILE_ERROR, failure)
-        await self.publish_result(token, fields, ticks, utc)
+        await self.publish_result(token, fields)
 
-    async def publish_result(
-        self, token: str, fields: dict[str, float], ticks: float, utc: float
-    ) -> None:
+    async def publish_result(self, token: str, fields: dict[str, float]) -> None:
         """Publish RESULT, then SEQ; fields left out are NaN (indices -1, counts 0 are given)."""
         self._seq += 1
-        fields |= {
-            "seq": float(self._seq),
-            "token_check": token_check(token),
-            "start_ticks": ticks,
-            "start_utc": utc,
-        }
-        await self.channels.post("RESULT", [fields.get(name, math.nan) for name in RESULT_FIELDS])
+        fields |= {"seq": float(self._seq), "token_check": token_check(token)}
+        layout = RESULT_LAYOUTS[self._family]
+        await self.channels.post("RESULT", [fields.get(name, math.nan) for name in layout])
         await self.channels.post("SEQ", self._seq)
         self.trace(
             "result",
@@ -383,21 +353,11 @@ class FrontEnd:
     async def make_safe(self, reason: str) -> bool:
         """Bring the safe state; False (and retried by the watchdog) if the backend fails."""
         policy, bias = self.policy
-        async with self._safe_lock:
-            try:
-                async with asyncio.timeout(SAFE_TIMEOUT):
-                    await self.backend.controller.safe_state(policy, bias)
-            except Exception as error:  # any driver error: keep trying, and say so
-                logger.exception("safe state")
-                self._unsafe_since = self.clock()
-                text = f"the safe state failed ({type(error).__name__}: {error}); trying again"
-                self.trace("unsafe", reason=reason, text=text)
-                self.state.fail(Fault.BACKEND_ERROR, text)
-                return False
-            self._unsafe_since = None
-            self.readings_stale = True
-            self.trace("safe", reason=reason, policy=policy.label, bias=bias)
-        return True
+        reached = await self.safety.bring(
+            self.method.bring_safe, policy, bias, reason=reason, now=self.clock()
+        )
+        self.readings_stale |= reached
+        return reached
 
     # ---- watchdog ------------------------------------------------------------------------
 
@@ -410,7 +370,7 @@ class FrontEnd:
             self.trace("expired", token=self.state.token)
             self.state.expire()
             await self.publish()
-        elif self._unsafe_since is not None and now - self._unsafe_since > RETRY_PERIOD:
+        elif self.safety.retry_due(now):
             await self.make_safe("retry")
             await self.publish()
 
@@ -431,26 +391,7 @@ class FrontEnd:
         else:
             await self.make_safe("shutdown")
         with contextlib.suppress(TimeoutError):  # a driver that hangs must not keep us here
-            await asyncio.wait_for(self._idle.wait(), SAFE_TIMEOUT)
+            await asyncio.wait_for(self._idle.wait(), self.method.wind_up_time + SAFE_TIMEOUT)
         self.capture.close()
         self.trace("closed")
         self.trace.close()
-
-
-def _capability_values(caps: Capabilities) -> dict[str, Any]:
-    mask = sum(1 << int(policy) for policy in caps.safe_states)
-    return {
-        "CAP:ABORT": AbortLocation(caps.abort),
-        "CAP:LATENCY": caps.latency,
-        "CAP:CURRENT:BANDWIDTH": caps.current_bandwidth,
-        "CAP:HEIGHT:BANDWIDTH": caps.height_bandwidth,
-        "CAP:CURRENT:RANGE": caps.current_range / parameters.SI["pA"],
-        "CAP:RATE:MIN": caps.sample_rate_range[0],
-        "CAP:RATE:MAX": caps.sample_rate_range[1],
-        "CAP:BIAS:MIN": caps.bias_range[0],
-        "CAP:BIAS:MAX": caps.bias_range[1],
-        "CAP:SAFE": mask,
-        "CAP:FILES": int(caps.files),
-        "CAP:RAMP": int(caps.ramp),
-        "CAP:SOFTWARE": int(caps.software_ramp),
-    }

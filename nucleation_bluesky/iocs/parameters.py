@@ -3,7 +3,13 @@
 import math
 from typing import Any
 
-from nucleation_bluesky.contract.enums import Background, ContractEnum, Fault, SafeState
+from nucleation_bluesky.contract.enums import (
+    AbortLocation,
+    Background,
+    ContractEnum,
+    Fault,
+    SafeState,
+)
 from nucleation_bluesky.contract.pvs import PV, Kind
 from nucleation_bluesky.contract.ramp import MAX_SEGMENTS, Compliance, RampSpec, Window
 from nucleation_bluesky.iocs.backend import AfmBackend, Capabilities
@@ -11,7 +17,12 @@ from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.state import Refusal
 from nucleation_bluesky.segments import MAX_ROW_SAMPLES, MAX_ROWS
 
-SI = {"pA": 1e-12, "nm": 1e-9, "um": 1e-6}  # every other unit of the contract is SI already
+SI = {
+    "pA": 1e-12,
+    "nm": 1e-9,
+    "um": 1e-6,
+    "um/s": 1e-6,
+}  # every other unit of the contract is SI already
 MAX_TIME = 3600.0
 TINY = 1e-9
 LARGE = 1e9
@@ -24,9 +35,33 @@ FIRST_POLICIES = (
 )
 
 
-def default_policy(capabilities: Capabilities) -> SafeState:
-    """Return the safe state in force at boot: the first supported one of FIRST_POLICIES."""
-    return next(p for p in FIRST_POLICIES if p in capabilities.safe_states)
+def default_policy(capabilities: Capabilities, family: str = "afm") -> SafeState:
+    """Return the safe state in force at boot: the first supported one of FIRST_POLICIES.
+
+    A pipette is withdrawn first of all: 0 V would strip what was plated.
+    """
+    first = (SafeState.RETRACT_THEN_ZERO,) if family == "seccm" else ()
+    return next(p for p in (*first, *FIRST_POLICIES) if p in capabilities.safe_states)
+
+
+def capability_values(caps: Capabilities) -> dict[str, Any]:
+    """Return the CAP: PVs in their own units."""
+    mask = sum(1 << int(policy) for policy in caps.safe_states)
+    return {
+        "CAP:ABORT": AbortLocation(caps.abort),
+        "CAP:LATENCY": caps.latency,
+        "CAP:CURRENT:BANDWIDTH": caps.current_bandwidth,
+        "CAP:HEIGHT:BANDWIDTH": caps.height_bandwidth,
+        "CAP:CURRENT:RANGE": caps.current_range / SI["pA"],
+        "CAP:RATE:MIN": caps.sample_rate_range[0],
+        "CAP:RATE:MAX": caps.sample_rate_range[1],
+        "CAP:BIAS:MIN": caps.bias_range[0],
+        "CAP:BIAS:MAX": caps.bias_range[1],
+        "CAP:SAFE": mask,
+        "CAP:FILES": int(caps.files),
+        "CAP:RAMP": int(caps.ramp),
+        "CAP:SOFTWARE": int(caps.software_ramp),
+    }
 
 
 def ranges(backend: AfmBackend) -> dict[str, tuple[float, float]]:

@@ -6,7 +6,7 @@ import time
 
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
 from nucleation_bluesky.contract.pvs import MEASUREMENT_FIELDS
-from nucleation_bluesky.iocs.backend import Snapshot
+from nucleation_bluesky.iocs.backend import ControllerBackend, Snapshot
 from nucleation_bluesky.iocs.frontend import FrontEnd
 from nucleation_bluesky.iocs.parameters import SI
 from nucleation_bluesky.iocs.state import Mode, Refusal
@@ -24,11 +24,13 @@ class SoftwareRamp:
     Parameters
     ----------
     front : FrontEnd
-        The controller.
+        The front end.
+    controller : ControllerBackend
+        The instrument.
     """
 
-    def __init__(self, front: FrontEnd):
-        self._front = front
+    def __init__(self, front: FrontEnd, controller: ControllerBackend):
+        self._front, self._controller = front, controller
         self._token = ""
         self._started = (0.0, 0.0)
         self._count = 0
@@ -42,7 +44,7 @@ class SoftwareRamp:
         front.channels.set_refresher(READBACKS, self._refresh)
 
     async def _go(self, token: str) -> str:
-        if not self._front.backend.controller.capabilities.software_ramp:
+        if not self._controller.capabilities.software_ramp:
             raise Refusal(Fault.BAD_PARAMETER, "this controller has no software ramp: use GO")
         self._front.energise(token, Mode.SOFTWARE)
         self._token, self._started = token, (self._front.clock(), time.time())
@@ -52,7 +54,7 @@ class SoftwareRamp:
     async def _bias(self, value: float) -> float:
         front = self._front
         front.state.require_software("BIAS")
-        await front.backend.controller.set_bias(value)
+        await self._controller.set_bias(value)
         if front.state.state is not ControllerState.ENERGISED:
             # The safe state was ordered while the driver was setting: it must have the last word.
             await front.make_safe("late bias")
@@ -92,8 +94,10 @@ class SoftwareRamp:
             "peak_current": self._peak,
             "duration": self._front.clock() - self._started[0],
             "height_feedback": float(self._front.channels.value("Z:FEEDBACK")),
+            "start_ticks": self._started[0],
+            "start_utc": self._started[1],
         }
-        await self._front.publish_result(token, fields, *self._started)
+        await self._front.publish_result(token, fields)
 
     async def measure(self) -> None:
         """Measure once and publish MEASUREMENT and the readbacks."""
@@ -101,7 +105,7 @@ class SoftwareRamp:
             if self._front.state.mode is Mode.RAMP:
                 return
             self._front.readings_stale = False
-            snapshot = await self._front.backend.controller.measure()
+            snapshot = await self._controller.measure()
             self._measured_at = self._front.clock()
             self._count += 1
         self._last = snapshot
