@@ -19,7 +19,9 @@ from nucleation_bluesky.ledger.guard import Guard
 from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.session.heartbeat import Heartbeat
+from nucleation_bluesky.session.lock import InstrumentLock
 from nucleation_bluesky.session.metadata import nucleation_block, run_engine_metadata
+from nucleation_bluesky.session.persistent import PersistentMetadata
 from nucleation_bluesky.session.virtual import VirtualInstrument
 from nucleation_bluesky.storage.disk import require_disk
 
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
     from bluesky import RunEngine
 
     from nucleation_bluesky.devices.afm import AfmInstrument
+    from nucleation_bluesky.session.environment_watch import EnvironmentWatch
     from nucleation_bluesky.storage.server import ServerInfo
 
 logger = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 5
+BASELINE = ("stage_xy", "amplifier", "z")  # parts of an instrument recorded with every run
 
 
 # What a session, an instrument or a plan raises for the user to read; FailedStatus is unwrapped.
@@ -61,6 +65,8 @@ class Session:
     instrument : AfmInstrument
     ledger : Ledger
     guard : Guard
+    environment : EnvironmentWatch or None
+        None where the configuration watches none.
     """
 
     def __init__(
@@ -79,6 +85,7 @@ class Session:
         self._exit = ExitStack()
         self.virtual: VirtualInstrument | None = None
         self.server: ServerInfo | None = None
+        self.environment: EnvironmentWatch | None = None
         self.RE: RunEngine
         self.instrument: AfmInstrument
         self.ledger: Ledger
@@ -109,10 +116,16 @@ class Session:
     def _open(self) -> None:
         require_disk(self.data, 0)
         self.data.mkdir(parents=True, exist_ok=True)
+        lock = InstrumentLock(self.data / "locks", self.config.instrument.prefix, self.owner)
+        self._exit.callback(lock.release)
         self._open_ledger()
         if self.config.instrument.virtual.enabled:
             self.virtual = VirtualInstrument(
-                self.config.instrument, self.data / "logs", truth=self._truth, trace=self._trace
+                self.config.instrument,
+                self.data / "logs",
+                truth=self._truth,
+                trace=self._trace,
+                environment=self.config.environment.prefix,
             )
             self._exit.callback(self.virtual.stop)
         if self._tiled:
@@ -120,6 +133,7 @@ class Session:
         if self.virtual is not None:
             self.virtual.wait_ready()
         self._connect()
+        self._watch_environment()
         self._make_run_engine()
         self._take_instrument()
 
@@ -163,8 +177,10 @@ class Session:
         self._exit.callback(self.instrument.destroy)
         self.instrument.connect(self.owner)
         self._exit.callback(self.instrument.controller.release, self.owner)
-
         self._apply_safety()
+        limits = self.config.limits
+        for device in (self.instrument.ramp, self.instrument.software_ramp):
+            device.bias_limits = (limits.bias_low, limits.bias_high)
 
     def _apply_safety(self) -> None:
         controller, safety = self.instrument.controller, self.config.safety
@@ -181,16 +197,35 @@ class Session:
             controller.safe_bias.write(safety.safe_bias)
         controller.heartbeat_timeout.write(safety.heartbeat_timeout)
 
+    def _watch_environment(self) -> None:
+        if not self.config.watches_environment:
+            return
+        from nucleation_bluesky.session.environment_watch import make_watch  # noqa: PLC0415
+
+        self.environment = make_watch(self.config.environment, self._say)
+        self._exit.callback(self.environment.device.stop)
+        self.environment.device.start()
+        if trouble := self.environment.trouble:
+            self._say(f"no site will be used yet: {trouble}")
+
     def _make_run_engine(self) -> None:
         import numpy as np  # noqa: PLC0415
         from bluesky import RunEngine  # noqa: PLC0415
 
         from nucleation_bluesky.callbacks.journal import Journal  # noqa: PLC0415
+        from nucleation_bluesky.session.baseline import baseline  # noqa: PLC0415
 
         np.set_printoptions(threshold=20)  # event validation prints arrays otherwise
         block = nucleation_block(self.config, self.owner, self.mount.epoch)
         self.instrument.session_metadata = block
-        self.RE = RunEngine(run_engine_metadata(self.config, block))
+        configured = run_engine_metadata(self.config, block)
+        metadata: Any = PersistentMetadata(self.data / "metadata.json", configured)
+        self.RE = RunEngine(metadata)
+        recorded = [getattr(self.instrument, n) for n in BASELINE if hasattr(self.instrument, n)]
+        if self.environment is not None:
+            recorded.append(self.environment.device)
+            self.RE.preprocessors.append(self.environment.preprocessor(self.RE))
+        self.RE.preprocessors.append(baseline(recorded))
         self.journal = Journal(self.data / "journal", session=self.owner)
         self.journal.attach(self.RE)
 

@@ -29,6 +29,8 @@ class VirtualInstrument:
         Where its log goes.
     truth, trace : Path or None
         Files for ground truth and for the controller's own trace.
+    environment : str
+        Prefix of the environment PVs that it serves along; empty for none.
     """
 
     def __init__(
@@ -38,13 +40,15 @@ class VirtualInstrument:
         *,
         truth: Path | None = None,
         trace: Path | None = None,
+        environment: str = "",
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / f"ioc-{config.family}.log"
-        environment = os.environ | use_loopback()
+        variables = os.environ | use_loopback()
         arguments = [sys.executable, "-m", "nucleation_bluesky", "ioc", config.family]
         arguments += ["--prefix", config.prefix, "--speed", str(config.virtual.speed)]
         arguments += ["--seed", str(config.virtual.seed), "--end-with", str(os.getpid())]
+        arguments += ["--environment", environment]
         for name, value in config.virtual.world.items():
             arguments += ["--set", f"{name}={value!r}"]
         for option, path in (("--truth", truth), ("--trace", trace)):
@@ -53,7 +57,7 @@ class VirtualInstrument:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
                 arguments,
-                env=environment,
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
