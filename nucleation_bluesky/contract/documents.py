@@ -116,10 +116,20 @@ SECCM_ROLES: dict[str, tuple[str, str]] = {
     "sample_period": ("s", "time between samples"),
     "film_first": ("", "index of the landing's first frame in the stream 'film', -1 without"),
     "film_count": ("", "number of its frames"),
+    "film_clock_offset": (
+        "s",
+        "camera's UTC less the controller's, from the order of events around the film; NaN if "
+        "unknown",
+    ),
+    "film_clock_uncertainty": ("s", "standard uncertainty of that offset"),
     "potential": ("V", "waveform, external, shape (1, max_samples), NaN beyond n_samples; raw"),
     "current": ("A", "waveform, external; negative reduces"),
     "z": ("m", "waveform, external; extension of the pipette, larger is nearer the sample"),
     "step": ("", "waveform, external; step of the program, -1 approach, -2 after it"),
+    "sample_time": (
+        "s",
+        "waveform, external, since sample 0; only where samples are not equally spaced",
+    ),
 }
 FILM_STREAM = "film"
 FILM_ROLES: dict[str, tuple[str, str]] = {

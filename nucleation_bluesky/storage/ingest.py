@@ -1,8 +1,6 @@
 """Neutral files become Bluesky runs: documents into a journal, waveforms into segments."""
 
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,8 @@ import h5py
 import numpy as np
 
 from nucleation_bluesky.analysis.ramps import RampSet
-from nucleation_bluesky.callbacks.journal import Journal
-from nucleation_bluesky.callbacks.journal_reader import JournalReader, is_open, journals
 from nucleation_bluesky.segments import SegmentWriter, write_topography
+from nucleation_bluesky.storage.hdf5_input import open_input
 from nucleation_bluesky.storage.ingest_documents import (
     TIME_DATASET,
     Recording,
@@ -21,30 +18,33 @@ from nucleation_bluesky.storage.ingest_documents import (
     ingest_documents,
     site_periods,
 )
-from nucleation_bluesky.storage.neutral import IvzFile, read_ivz
+from nucleation_bluesky.storage.ingest_registry import Ingested, register
+from nucleation_bluesky.storage.ingest_seccm import ingest_seccm, ingest_tdms
+from nucleation_bluesky.storage.neutral import FORMAT, IvzFile, read_ivz
+from nucleation_bluesky.storage.neutral_seccm import FORMAT as SECCM_FORMAT
+from nucleation_bluesky.storage.tdms import SUFFIX as TDMS_SUFFIX
 
-NAMESPACE = uuid.UUID("5c0f5d0e-6f1e-5d5c-9a39-9f0f6f7a1c55")
 ROWS = 500  # exposures per segment
-MAX_ATTEMPTS = 100
 
 
-@dataclass(frozen=True)
-class Ingested:
-    """Where a file went.
+def file_format(path: Path | str) -> str:
+    """Tell the format of a file: "nucleation-ivz", "nucleation-seccm" or "tdms".
 
-    Parameters
-    ----------
-    uid : str
-        The run.
-    created : bool
-        False if a run of the same content existed already.
-    journal : Path
-        Its journal.
+    Raises
+    ------
+    IngestError
+        If it is none of them.
     """
-
-    uid: str
-    created: bool
-    journal: Path
+    path = Path(path)
+    if path.suffix.lower() == TDMS_SUFFIX:
+        return "tdms"
+    with open_input(path) as source:
+        name = source.text("format")
+        if name not in (FORMAT, SECCM_FORMAT):
+            raise source.error(
+                f"attribute 'format' must be '{FORMAT}' or '{SECCM_FORMAT}' (got {name!r})"
+            )
+    return str(name)
 
 
 def ingest_file(
@@ -55,7 +55,7 @@ def ingest_file(
     session: str = "",
     sample: str | None = None,
 ) -> Ingested:
-    """Register a nucleation-ivz file as a run; the courier delivers it like any other.
+    """Register a foreign file as a run; the courier delivers it like any other.
 
     The run's uid follows from the file's bytes: the same content is registered once, under
     whatever name the file has.
@@ -80,42 +80,23 @@ def ingest_file(
     JournalError, SegmentError
         If journal or waveforms cannot be written.
     """
+    kind = file_format(path)
+    if kind != FORMAT:
+        take = ingest_tdms if kind == "tdms" else ingest_seccm
+        return take(
+            path,
+            journal_dir=journal_dir,
+            waveform_dir=waveform_dir,
+            session=session,
+            sample=sample,
+        )
     source = read_ivz(path)
-    journal = Journal(journal_dir, session=session, sync_streams=())
-    uid, known = _find_run(journal_dir, source.sha256)
-    if known is not None:
-        return Ingested(uid, created=False, journal=known)
-    recording = _write_assets(source, Path(waveform_dir).absolute(), uid)
-    for name, doc in ingest_documents(source, uid, recording, sample=sample):
-        journal(name, doc)
-    written = next(p for p in journals(journal_dir) if uid in p.name)
-    return Ingested(uid, created=True, journal=written)
 
+    def documents(uid: str):
+        recording = _write_assets(source, Path(waveform_dir).absolute(), uid)
+        return ingest_documents(source, uid, recording, sample=sample)
 
-def _find_run(journal_dir: Path, sha256: str) -> tuple[str, Path | None]:
-    """Uid for this content, and the journal of a complete run of it.
-
-    An attempt that did not finish keeps its uid (its documents may have been delivered), so the
-    next one gets another.
-    """
-    found = journals(journal_dir)
-    for attempt in range(MAX_ATTEMPTS):
-        uid = str(uuid.uuid5(NAMESPACE, f"{sha256}:{attempt}"))
-        mine = [p for p in found if uid in p.name]
-        if not mine:
-            return uid, None
-        if not is_open(mine[0]) and _succeeded(mine[0]):
-            return uid, mine[0]
-    raise RuntimeError(f"{MAX_ATTEMPTS} attempts to ingest this file were cut short")
-
-
-def _succeeded(path: Path) -> bool:
-    with JournalReader(path) as reader:
-        while batch := reader.read():
-            for name, doc in batch:
-                if name == "stop":
-                    return doc.get("exit_status") == "success"
-    return False
+    return register(source.sha256, documents, journal_dir=journal_dir, session=session)
 
 
 def _write_assets(source: IvzFile, directory: Path, uid: str) -> Recording:

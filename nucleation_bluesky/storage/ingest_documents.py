@@ -264,18 +264,20 @@ def _key(role: str, unit: str, source: str) -> dict[str, Any]:
     return key | {"units": unit}
 
 
-def _external(unit: str, shape: list[int], source: str) -> dict[str, Any]:
+def external_key(unit: str, shape: list[int], source: str, dtype: str = "<f4") -> dict[str, Any]:
+    """Return the data key of an array that lies in a file."""
     return {
         "source": source,
         "dtype": "array",
-        "dtype_numpy": "<f4",
+        "dtype_numpy": dtype,
         "shape": shape,
         "units": unit,
         "external": "STREAM:",
     }
 
 
-def _resource(path: Path, data_key: str, dataset: str, chunk: tuple[int, ...]):
+def resource(path: Path, data_key: str, dataset: str, chunk: tuple[int, ...]) -> Any:
+    """Return the bundle of a stream resource: rows of a dataset of an HDF5 file."""
     return event_model.compose_stream_resource(
         mimetype=STREAM_MIMETYPE,
         uri=f"file://localhost{quote(str(path))}",
@@ -291,11 +293,9 @@ def _primary(
 ) -> Iterator[Document]:
     keys = {role: _key(role, PRIMARY_ROLES[role][0], f"file:{role}") for role in values}
     for channel, unit in WAVEFORM_CHANNELS.items():
-        keys[channel] = _external(unit, [1, recording.width], f"file:{channel}")
+        keys[channel] = external_key(unit, [1, recording.width], f"file:{channel}")
     if recording.time is not None:
-        keys["sample_time"] = _external("s", [1, recording.width], "file:time") | {
-            "dtype_numpy": "<f8"
-        }
+        keys["sample_time"] = external_key("s", [1, recording.width], "file:time", "<f8")
     stream = run.compose_descriptor(
         name=PRIMARY_STREAM,
         data_keys=keys,
@@ -308,7 +308,7 @@ def _primary(
         members = np.flatnonzero(segments == number)
         path = recording.directory / segment_name(recording.prefix, int(number))
         bundles = [
-            _resource(path, channel, waveform_path(channel), (1, recording.width))
+            resource(path, channel, waveform_path(channel), (1, recording.width))
             for channel in WAVEFORM_CHANNELS
         ]
         for bundle in bundles:
@@ -330,7 +330,7 @@ def _primary(
             )
             yield "stream_datum", dict(datum)
     if recording.time is not None:
-        bundle = _resource(recording.time, "sample_time", TIME_DATASET, (1, recording.width))
+        bundle = resource(recording.time, "sample_time", TIME_DATASET, (1, recording.width))
         yield "stream_resource", {**bundle.stream_resource_doc, "run_start": run.start_doc["uid"]}
         datum = bundle.compose_stream_datum(
             indices=event_model.StreamRange(start=0, stop=len(segments)),
@@ -354,14 +354,14 @@ def _topography(
     }
     keys = {role: _key(role, TOPOGRAPHY_ROLES[role][0], f"file:{role}") for role in values}
     rows, cols = image.height.shape
-    keys["topography"] = _external("m", [1, rows, cols], f"file:topography/{name}")
+    keys["topography"] = external_key("m", [1, rows, cols], f"file:topography/{name}")
     stream = run.compose_descriptor(
         name=f"topography_{name}",
         data_keys=keys,
         object_keys={"ivz": list(keys)},  # type: ignore[arg-type]
     )
     yield "descriptor", dict(stream.descriptor_doc)
-    bundle = _resource(recording.images[name], "topography", TOPOGRAPHY_DATASET, (1, rows, cols))
+    bundle = resource(recording.images[name], "topography", TOPOGRAPHY_DATASET, (1, rows, cols))
     yield "stream_resource", {**bundle.stream_resource_doc, "run_start": run.start_doc["uid"]}
     now = time.time()
     yield (

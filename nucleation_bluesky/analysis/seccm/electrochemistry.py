@@ -1,7 +1,7 @@
 """The electrochemical results of one landing, whatever its technique."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from nucleation_bluesky.analysis.seccm.steps import (
     PlateStrip,
     StepSummary,
     find_steps,
+    jumps,
     plate_strip_cycles,
 )
+from nucleation_bluesky.analysis.seccm.sweeps import Sweep, find_sweeps
 from nucleation_bluesky.analysis.seccm.trace import Trace
 
 TECHNIQUES = ("galvanostatic", "cv", "chronoamperometry", "pulse", "cycling")
@@ -124,6 +126,8 @@ def analyse_electrochemistry(
     if len(program) < 2:
         reason = {"electrochemistry": "the landing has no samples of a program"}
         return Electrochemistry(technique, missing=reason)
+    if program.step is not None and not planned and len(np.unique(program.step)) == 1:
+        program = replace(program, step=None)  # one line of a program may hold several steps
     charge = float(program.charge()[-1])
     if technique == "cv":
         baseline = open_circuit_current(trace) if options.baseline is None else options.baseline
@@ -144,6 +148,42 @@ def analyse_electrochemistry(
         charge=charge,
         missing=missing,
     )
+
+
+def guess_technique(trace: Trace) -> str:
+    """Tell the technique of a record that does not say it.
+
+    A potential that sweeps linearly in both directions is a voltammogram; else the quantity that
+    stays the same between jumps was controlled: the current ("galvanostatic", or "cycling" where
+    it also strips) or the potential ("chronoamperometry").
+    """
+    trace = trace.finite()
+    if len(trace) < 16:
+        return "chronoamperometry"
+    try:
+        sweeps = find_sweeps(trace)
+    except ValueError:
+        return "chronoamperometry"
+    spread = np.percentile(trace.current, [5, 95])
+    steady = float(np.ptp(spread)) < 0.1 * float(np.max(np.abs(spread)))
+    if not steady and all(_is_linear(trace, sweep) for sweep in sweeps):
+        return "cv"
+    _places, by_current = jumps(trace.current)
+    _places, by_potential = jumps(trace.potential)
+    if by_potential > by_current and not steady:
+        return "chronoamperometry"
+    return "cycling" if spread[0] < 0 < spread[1] and not steady else "galvanostatic"
+
+
+def _is_linear(trace: Trace, sweep: Sweep) -> bool:
+    """Tell whether the potential follows a line within a fiftieth of the sweep's span."""
+    part = slice(sweep.start, sweep.stop)
+    time = np.asarray(trace.time[part]) - trace.time[sweep.start]
+    potential = np.asarray(trace.potential[part], dtype=float)
+    if len(time) < 8:
+        return False
+    rest = potential - np.polyval(np.polyfit(time, potential, 1), time)
+    return float(np.std(rest)) < 0.02 * float(np.ptp(potential))
 
 
 def open_circuit_current(trace: Trace) -> float:

@@ -119,7 +119,7 @@ def find_steps(trace: Trace, planned: Mapping[int, Planned] | None = None) -> li
     trace = trace.finite()
     if len(trace) < 2:
         return []
-    edges, numbers = _by_number(trace) if trace.step is not None else _by_jumps(trace)
+    edges, numbers = _by_number(trace) if trace.step is not None else _byjumps(trace)
     charge = trace.charge()
     noise = sample_noise(trace.current)
     scale = float(np.percentile(np.abs(trace.current), 95))
@@ -138,17 +138,25 @@ def _by_number(trace: Trace) -> tuple[list[tuple[int, int]], list[int]]:
     return pairs, [int(step[a]) for a, _ in pairs]
 
 
-def _by_jumps(trace: Trace) -> tuple[list[tuple[int, int]], list[int]]:
+def _byjumps(trace: Trace) -> tuple[list[tuple[int, int]], list[int]]:
     """Cut where the controlled quantity (the one that is constant between jumps) jumps."""
     current, potential = (np.asarray(v, dtype=float) for v in (trace.current, trace.potential))
-    cuts = max((_jumps(v) for v in (current, potential)), key=lambda found: found[1])[0]
+    cuts = max((jumps(v) for v in (current, potential)), key=lambda found: found[1])[0]
     bounds = [0, *cuts, len(current)]
     pairs = list(itertools.pairwise(bounds))
     return pairs, list(range(len(pairs)))
 
 
-def _jumps(values: np.ndarray) -> tuple[list[int], float]:
-    """Places of the jumps, and how well constants between them describe the values (0 to 1)."""
+def jumps(values: np.ndarray) -> tuple[list[int], float]:
+    """Find the jumps of a controlled quantity.
+
+    Returns
+    -------
+    places : list of int
+        First sample after each jump.
+    described : float
+        Share of the variance that constants between the jumps describe, 0 to 1.
+    """
     noise = sample_noise(values)
     span = float(np.ptp(np.percentile(values, [1, 99])))
     if span <= 10 * noise or span == 0:

@@ -101,7 +101,7 @@ def sample_noise(values: np.ndarray) -> float:
 
 
 def noise_of_means(values: np.ndarray, width: int) -> float:
-    """Estimate the standard deviation of means over ``width`` samples, low-frequency noise included.
+    """Estimate the standard deviation of means over ``width`` samples, slow noise included.
 
     The greater of what white noise gives and of what blocks of that width show; fewer than 16
     blocks say nothing, then white noise alone counts.

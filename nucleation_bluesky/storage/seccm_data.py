@@ -1,0 +1,210 @@
+"""Landings of a pipette as the input of the analysis, whatever their origin."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import h5py
+import numpy as np
+
+from nucleation_bluesky.analysis.seccm.steps import Planned
+from nucleation_bluesky.analysis.seccm.trace import Trace
+from nucleation_bluesky.storage.hdf5_input import READ_ERRORS, IngestError
+
+BLOCK_BYTES = 32_000_000  # of a movie read at a time
+CLOCK_SLACK = 10.0  # s that two clocks may be apart beyond what they recorded
+
+
+@dataclass(frozen=True)
+class Movie:
+    """A film of one landing.
+
+    Parameters
+    ----------
+    frames : dask array, shape (n, y, x)
+        Camera counts; read only where needed.
+    timestamps : ndarray, shape (n,)
+        s on the camera's clock, increasing.
+    pixel_size : float
+        m.
+    clock_offset : float or None
+        Known offset: electrochemistry's time = timestamps + offset, s. None: the clocks agree but
+        for an unknown small offset.
+    """
+
+    frames: Any
+    timestamps: np.ndarray
+    pixel_size: float
+    clock_offset: float | None = None
+
+    @property
+    def times(self) -> np.ndarray:
+        """Timestamps on the electrochemistry's clock as far as it is known, s."""
+        return self.timestamps + (self.clock_offset or 0.0)
+
+
+@dataclass(frozen=True)
+class Landing:
+    """One landing.
+
+    Parameters
+    ----------
+    trace : Trace
+        Electrochemistry of the whole landing, potentials on the set's scale.
+    technique : str
+        One of `electrochemistry.TECHNIQUES`.
+    movie : Movie or None
+        Film.
+    site : int
+        Index in the plan's list.
+    x, y : float
+        m; NaN where unknown.
+    row, col : int
+        -1 where not gridded.
+    condition, repeat : int
+        -1 where there are none.
+    termination : str
+        What the controller said.
+    contact : bool or None
+        Whether the meniscus touched; None where not recorded.
+    contact_time : float or None
+        On the trace's clock, s.
+    contact_z, overtravel : float
+        m; NaN where unknown.
+    false_contacts : int
+        Spikes rejected.
+    planned : mapping of int to Planned
+        The program by step number.
+    footprint_area : float or None
+        m2, where somebody measured it.
+    speeds : tuple of float
+        Of approach and retract, m/s; NaN where unknown.
+    """
+
+    trace: Trace
+    technique: str
+    movie: Movie | None = None
+    site: int = 0
+    x: float = float("nan")
+    y: float = float("nan")
+    row: int = -1
+    col: int = -1
+    condition: int = -1
+    repeat: int = -1
+    termination: str = ""
+    contact: bool | None = None
+    contact_time: float | None = None
+    contact_z: float = float("nan")
+    overtravel: float = float("nan")
+    false_contacts: int = 0
+    planned: Mapping[int, Planned] = field(default_factory=dict)
+    footprint_area: float | None = None
+    speeds: tuple[float, float] = (float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class LandingSet:
+    """Landings of one file or of joined runs.
+
+    Parameters
+    ----------
+    landings : sequence of Landing
+        In the order in which they were made.
+    reference_scale : str
+        Name of the scale of all potentials.
+    reference_offset : mapping or None
+        ``scale`` and ``offset`` (V) that were added to the raw potentials, None for raw ones.
+    conditions : sequence of mapping
+        The screen's table.
+    attrs : mapping
+        Sample, uids, problems and whatever else the source said.
+    """
+
+    landings: Sequence[Landing]
+    reference_scale: str = ""
+    reference_offset: Mapping[str, Any] | None = None
+    conditions: Sequence[Mapping[str, Any]] = ()
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A further channel: its unit and one array per landing, as long as the landing's trace."""
+
+    unit: str
+    rows: Sequence[np.ndarray]
+
+
+class HDF5Frames:
+    """Frames of an HDF5 file that is opened for every read: nothing stays open or in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : str
+        Path of the dataset (n, y, x) in it.
+    """
+
+    ndim = 3
+
+    def __init__(self, path: Path, dataset: str) -> None:
+        self.path, self.dataset = path, dataset
+        self._lock = threading.Lock()
+        with h5py.File(path, "r") as file:
+            node = file[dataset]
+            if not isinstance(node, h5py.Dataset):
+                raise IngestError(f"{path.name}: '{dataset}' is not a dataset")
+            self.shape, self.dtype = node.shape, node.dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        try:
+            with self._lock, h5py.File(self.path, "r") as file:
+                return np.asarray(file[self.dataset][key])  # type: ignore[index]
+        except READ_ERRORS as exc:
+            raise IngestError(
+                f"{self.path.name}: frames of '{self.dataset}' cannot be read, the file is "
+                f"damaged ({exc})"
+            ) from None
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return (str(self.path), self.dataset, str(self.path.stat().st_mtime_ns))
+
+
+def lazy_frames(source: Any, block_bytes: int = BLOCK_BYTES) -> Any:
+    """Return frames as a dask array in blocks of whole frames.
+
+    Parameters
+    ----------
+    source : array-like
+        Anything with shape (n, y, x), dtype and slicing.
+    block_bytes : int
+        Size of a block.
+    """
+    n, height, width = source.shape
+    step = max(1, min(n, block_bytes // max(1, height * width * np.dtype(source.dtype).itemsize)))
+    chunks: Any = (step, height, width)
+    return da.from_array(source, chunks=chunks, asarray=False)
+
+
+def overlap_problem(time: np.ndarray, film: np.ndarray) -> str | None:
+    """Say why a film and its electrochemistry cannot belong together, None where they can.
+
+    Parameters
+    ----------
+    time : ndarray
+        Of the samples, s.
+    film : ndarray
+        Of the frames, on the same clock but for ``CLOCK_SLACK``, s.
+    """
+    gap = max(film[0] - time[-1], time[0] - film[-1])
+    if gap <= CLOCK_SLACK:
+        return None
+    return (
+        f"movie ({film[0]:.6g} to {film[-1]:.6g} s) and electrochemistry ({time[0]:.6g} to "
+        f"{time[-1]:.6g} s) do not overlap in time: they are not of the same landing, or the "
+        "attribute 'clock_offset' (s, electrochemistry minus movie) on 'movie' is missing"
+    )
