@@ -30,8 +30,8 @@ class AfmInstrument(Instrument):
     ramp = Component(RampController, "")
     software_ramp = Component(SoftwareRamp, "", kind="omitted")
     stage_xy = Component(XYStage, "")
-    amplifier = Component(CurrentAmplifier, "")
-    z = Component(ZSensor, "")
+    amplifier = Component(CurrentAmplifier, "", labels={"detectors"})
+    z = Component(ZSensor, "", labels={"detectors"})
     bias = Component(TipBias, "", kind="omitted")
     imager = Component(TopographyImager, "", kind="omitted")
 

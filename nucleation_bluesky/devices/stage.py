@@ -35,6 +35,7 @@ class StageAxis(InstrumentDevice):
     low: Any
     high: Any
     stop_signal: Any
+    precision = 10  # decimals of a position in m, for what lists positions
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
         self.tolerance = 5e-9
@@ -226,6 +227,6 @@ class Positioner(InstrumentDevice):
 class XYStage(Positioner):
     """Piezo stage with two axes."""
 
-    x = Component(XAxis, "")
-    y = Component(YAxis, "")
+    x = Component(XAxis, "", labels={"motors"})
+    y = Component(YAxis, "", labels={"motors"})
     settle = contract_signal("STAGE:SETTLE", kind="config")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 5
-BASELINE = ("stage_xy", "amplifier", "z")  # parts of an instrument recorded with every run
+SENSORS = ("amplifier", "electrometer", "z")  # parts recorded in the baseline of every run
 
 
 # What a session, an instrument or a plan raises for the user to read; FailedStatus is unwrapped.
@@ -167,6 +167,7 @@ class Session:
     def _connect(self) -> None:
         # imported here: ophyd makes the EPICS context, which reads the environment set above
         from nucleation_bluesky.devices.afm import AfmInstrument  # noqa: PLC0415
+        from nucleation_bluesky.devices.exposure import ExposureDevice  # noqa: PLC0415
 
         config = self.config.instrument
         waveforms = self.data / "waveforms"
@@ -179,8 +180,9 @@ class Session:
         self._exit.callback(self.instrument.controller.release, self.owner)
         self._apply_safety()
         limits = self.config.limits
-        for device in (self.instrument.ramp, self.instrument.software_ramp):
-            device.bias_limits = (limits.bias_low, limits.bias_high)
+        for device in self.instrument.exposers:
+            if isinstance(device, ExposureDevice):
+                device.bias_limits = (limits.bias_low, limits.bias_high)
 
     def _apply_safety(self) -> None:
         controller, safety = self.instrument.controller, self.config.safety
@@ -221,7 +223,8 @@ class Session:
         configured = run_engine_metadata(self.config, block)
         metadata: Any = PersistentMetadata(self.data / "metadata.json", configured)
         self.RE = RunEngine(metadata)
-        recorded = [getattr(self.instrument, n) for n in BASELINE if hasattr(self.instrument, n)]
+        sensors = [getattr(self.instrument, n) for n in SENSORS if hasattr(self.instrument, n)]
+        recorded: list[Any] = [self.instrument.positioner, *sensors]
         if self.environment is not None:
             recorded.append(self.environment.device)
             self.RE.preprocessors.append(self.environment.preprocessor(self.RE))
