@@ -2,10 +2,14 @@
 
 from nucleation_bluesky.devices._assets import DataDirectory
 from nucleation_bluesky.devices.afm import AfmInstrument
+from nucleation_bluesky.devices.camera import FilmCamera
 from nucleation_bluesky.devices.controller import Controller
 from nucleation_bluesky.devices.exposure import ExposureDevice, ExposureGuard
 from nucleation_bluesky.devices.imager import Image, TopographyImager
+from nucleation_bluesky.devices.landing import Landing
+from nucleation_bluesky.devices.pipette import Pipette
 from nucleation_bluesky.devices.ramp import RampController, RampWaveform
+from nucleation_bluesky.devices.seccm import SeccmInstrument
 from nucleation_bluesky.devices.software_ramp import SoftwareRamp
 from nucleation_bluesky.devices.stage import StageAxis, XYStage
 from nucleation_bluesky.devices.tip_bias import Measurement, TipBias
@@ -16,10 +20,14 @@ __all__ = [
     "DataDirectory",
     "ExposureDevice",
     "ExposureGuard",
+    "FilmCamera",
     "Image",
+    "Landing",
     "Measurement",
+    "Pipette",
     "RampController",
     "RampWaveform",
+    "SeccmInstrument",
     "SoftwareRamp",
     "StageAxis",
     "TipBias",

@@ -277,6 +277,11 @@ class Controller(Device):
         self._offset = best
         return best
 
+    def utc_now(self) -> float:
+        """Return the controller's UTC, s since 1970, read now."""
+        self.clock_sync.command(0)
+        return float(self.clock.get()[1])
+
     @property
     def clock_offset(self) -> ClockOffset:
         """Offset as last measured; NaN before."""

@@ -29,12 +29,9 @@ class ExposureDevice(GuardedDevice):
     ----------
     fast_segment_end : ophyd.Signal
         Bias at which a fast approach ended, V; NaN without one.
-    bias_limits : tuple of (float or None, float or None)
-        Narrower limits than the controller's, V.
     """
 
     layout = RAMP_LAYOUT
-    bias_limits: tuple[float | None, float | None] = (None, None)
     settings = RAMP_SETTINGS
     waveform_channels = WAVEFORM_CHANNELS
 
@@ -102,16 +99,6 @@ class ExposureDevice(GuardedDevice):
         self._safe_policy, self._safe_bias = safe_policy, safe_bias
         self.configured = time.monotonic()
 
-    @property
-    def bias_range(self) -> tuple[float, float]:
-        """Bias that ramps may reach, V: the controller's range within ``bias_limits``."""
-        low, high = self.controller.capabilities.bias_range
-        own_low, own_high = self.bias_limits
-        return (
-            low if own_low is None else max(low, own_low),
-            high if own_high is None else min(high, own_high),
-        )
-
     def check_spec(self, spec: RampSpec) -> None:
         """Refuse a ramp that the controller cannot run.
 
@@ -124,9 +111,8 @@ class ExposureDevice(GuardedDevice):
         low, high = self.bias_range
         reach = (spec.start, *spec.vertices)
         if min(reach) < low or max(reach) > high:
-            who = "controller" if (low, high) == cap.bias_range else "configuration (limits)"
             raise BadValueError(
-                f"the ramp goes from {min(reach):g} to {max(reach):g} V, the {who} allows "
+                f"the ramp goes from {min(reach):g} to {max(reach):g} V, the {self.limiter} allows "
                 f"{low:g} to {high:g} V"
             )
         slowest, fastest = cap.rate_range

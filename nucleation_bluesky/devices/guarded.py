@@ -59,6 +59,8 @@ class GuardedDevice(InstrumentDevice):
         Where waveform files go; None writes none.
     site, row, col : ophyd.Signal
         What the plan knows of the site; -1 where it does not say. ``site`` then counts exposures.
+    bias_limits : tuple of (float or None, float or None)
+        Narrower limits than the controller's, V.
     configured : float
         Monotonic time at which it was told what to do, s; -1 before.
     """
@@ -67,6 +69,7 @@ class GuardedDevice(InstrumentDevice):
     settings: ClassVar[SettingsLayout]
     waveform_channels: ClassVar[Mapping[str, str]]
     hinted = "stop_bias"
+    bias_limits: tuple[float | None, float | None] = (None, None)
 
     site = Component(Signal, value=-1, kind="omitted")
     row = Component(Signal, value=-1, kind="omitted")
@@ -105,6 +108,22 @@ class GuardedDevice(InstrumentDevice):
     def writes_waveforms(self) -> bool:
         """Whether exposures announce waveform files."""
         return self.data_directory is not None
+
+    @property
+    def bias_range(self) -> tuple[float, float]:
+        """Bias that exposures may reach, V: the controller's range within ``bias_limits``."""
+        low, high = self.controller.capabilities.bias_range
+        own_low, own_high = self.bias_limits
+        return (
+            low if own_low is None else max(low, own_low),
+            high if own_high is None else min(high, own_high),
+        )
+
+    @property
+    def limiter(self) -> str:
+        """Who sets that range."""
+        own = self.bias_range != self.controller.capabilities.bias_range
+        return "configuration (limits)" if own else "controller"
 
     def _check_safe(self, policy: SafeState | None) -> None:
         supported = self.controller.capabilities.safe_states

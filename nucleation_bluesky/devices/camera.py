@@ -1,0 +1,452 @@
+"""A film camera in areaDetector's manner: frames go from the camera's computer to HDF5 files.
+
+It is a flyer: kickoff opens a file and starts the camera, complete stops it and closes the file,
+collect announces the frames. Frames of all films of a run follow each other in one stream.
+"""
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+from event_model import StreamRange, compose_stream_resource
+from ophyd import Component, Device
+from ophyd.status import DeviceStatus
+
+from nucleation_bluesky.contract.camera import (
+    FILE_TEMPLATE,
+    FRAMES_DATASET,
+    TIMESTAMP_DATASET,
+    UNIQUE_ID_DATASET,
+    AcquireSwitch,
+    CaptureSwitch,
+    DetectorState,
+    ImageMode,
+    WriteMode,
+    WriteStatus,
+)
+from nucleation_bluesky.contract.documents import FILM_ROLES, STREAM_MIMETYPE
+from nucleation_bluesky.devices._assets import DataDirectory, file_uri
+from nucleation_bluesky.devices._film import FilmClock, FilmRecord
+from nucleation_bluesky.devices._signals import (
+    TIMEOUT,
+    ContractSignal,
+    read_together,
+    write_together,
+)
+from nucleation_bluesky.devices._units import factor_to_si
+from nucleation_bluesky.devices._worker import Worker
+from nucleation_bluesky.devices.controller import check_units
+from nucleation_bluesky.devices.errors import (
+    BadValueError,
+    InstrumentError,
+    NotConfiguredError,
+    PutRefusedError,
+)
+
+_POLL = 0.005
+DATASETS = {
+    "frames": FRAMES_DATASET,
+    "frame_time": TIMESTAMP_DATASET,
+    "frame_id": UNIQUE_ID_DATASET,
+}
+TYPES = {"frames": "<u2", "frame_time": "<f8", "frame_id": "<i4"}
+TIMES_PER_CHUNK = 1024
+
+
+class FilmError(InstrumentError):
+    """The camera took no film; the message says why."""
+
+
+class CameraSignal(ContractSignal):
+    """A PV of areaDetector, whose times carry no engineering unit: they are seconds."""
+
+    @property
+    def factor(self) -> float:
+        """Factor from the PV's engineering unit to SI."""
+        if self._factor is None:
+            self.require_connection()
+            egu = self._metadata.get("units") or ""
+            if isinstance(egu, bytes):
+                egu = egu.decode("latin-1")
+            self._factor = factor_to_si(self.pvname, egu or self.unit, self.unit)
+        return self._factor
+
+
+def camera_signal(suffix: str, *, kind: str = "omitted") -> Component:
+    """Component for one PV of the camera's contract."""
+    return Component(CameraSignal, suffix, contract=suffix, kind=kind)
+
+
+@dataclass(frozen=True)
+class Film:
+    """One film: its file on this machine, its frames, and what was lost."""
+
+    path: Path
+    frames: int
+    lost: int
+
+
+class FilmCamera(Device):
+    """Camera that films landings.
+
+    Parameters
+    ----------
+    prefix : str
+        Of the areaDetector IOC, e.g. ``NB:IRM:``; ``cam1:`` and ``HDF1:`` follow.
+    name : str
+        Of the device.
+
+    Attributes
+    ----------
+    data_directory : DataDirectory or None
+        Where films go, as we and as the camera's computer see it; needed.
+    clock : callable or None
+        Returns the controller's UTC, s since 1970: what the camera's clock is compared with.
+    frame_timeout : float
+        Wall time within which the first frame must come, beyond period and exposure, s.
+    last : Film or None
+        The film taken last.
+    """
+
+    acquire = camera_signal("cam1:Acquire")
+    acquiring = camera_signal("cam1:Acquire_RBV")
+    exposure = camera_signal("cam1:AcquireTime", kind="config")
+    period = camera_signal("cam1:AcquirePeriod", kind="config")
+    image_mode = camera_signal("cam1:ImageMode")
+    counter = camera_signal("cam1:ArrayCounter_RBV")
+    callbacks = camera_signal("cam1:ArrayCallbacks")
+    columns = camera_signal("cam1:ArraySizeX_RBV")
+    rows = camera_signal("cam1:ArraySizeY_RBV")
+    size_x = camera_signal("cam1:SizeX_RBV")
+    size_y = camera_signal("cam1:SizeY_RBV")
+    state = camera_signal("cam1:DetectorState_RBV")
+    message = camera_signal("cam1:StatusMessage_RBV")
+    file_path = camera_signal("HDF1:FilePath")
+    path_exists = camera_signal("HDF1:FilePathExists_RBV")
+    file_name = camera_signal("HDF1:FileName")
+    file_number = camera_signal("HDF1:FileNumber")
+    file_template = camera_signal("HDF1:FileTemplate")
+    full_name = camera_signal("HDF1:FullFileName_RBV")
+    auto_increment = camera_signal("HDF1:AutoIncrement")
+    write_mode = camera_signal("HDF1:FileWriteMode")
+    num_capture = camera_signal("HDF1:NumCapture")
+    captured = camera_signal("HDF1:NumCaptured_RBV")
+    capture = camera_signal("HDF1:Capture")
+    capturing = camera_signal("HDF1:Capture_RBV")
+    write_status = camera_signal("HDF1:WriteStatus")
+    write_message = camera_signal("HDF1:WriteMessage")
+    plugin_callbacks = camera_signal("HDF1:EnableCallbacks")
+    lazy_open = camera_signal("HDF1:LazyOpen")
+    dropped = camera_signal("HDF1:DroppedArrays_RBV")
+    frame_stamp = camera_signal("HDF1:TimeStamp_RBV")
+    film = Component(FilmRecord, "", kind="omitted")
+
+    def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
+        self.data_directory: DataDirectory | None = None
+        self.clock: Callable[[], float] | None = None
+        self.frame_timeout = 5.0
+        self.last: Film | None = None
+        self._worker = Worker(f"{name}-worker")
+        self._shape = (0, 0)
+        self._count = 0  # frames announced since staging
+        self._films = 0
+        self._prefix = ""
+        self._filming = False
+        self._watch: FilmClock | None = None
+        self._pending: list[tuple[str, dict]] = []
+        super().__init__(prefix, name=name, **kwargs)
+
+    # -- connection ------------------------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Connect and check units.
+
+        Raises
+        ------
+        NotConnectedError
+            If the camera's IOC does not answer.
+        """
+        check_units(self)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> data key: those of the stream of frames, and of the record in each event."""
+        return {role: f"{self.name}_{role}" for role in FILM_ROLES} | self.film.roles
+
+    def _map(self) -> DataDirectory:
+        if self.data_directory is None:
+            raise NotConfiguredError(f"{self.name} has no data directory; set data_directory")
+        return self.data_directory
+
+    def configure_film(self, *, exposure: float = 0.0, period: float = 0.0) -> None:
+        """Set exposure time and time between frames, s; 0 leaves them as they are.
+
+        Raises
+        ------
+        BadValueError
+            If a value is not finite, negative, or the exposure is longer than the period.
+        PutRefusedError
+            If the camera does not take a value.
+        """
+        if not all(math.isfinite(v) and v >= 0 for v in (exposure, period)):
+            raise BadValueError("exposure and period of a film must be times of 0 s or more")
+        if period and exposure > period:
+            raise BadValueError(
+                f"an exposure of {exposure:g} s does not fit into a frame every {period:g} s"
+            )
+        puts = ((self.exposure, exposure), (self.period, period))
+        write_together([(signal, value) for signal, value in puts if value])
+
+    # -- staging ---------------------------------------------------------------------------------
+
+    def stage(self) -> list[object]:
+        """Prepare camera and file writer; nothing is filmed yet.
+
+        Raises
+        ------
+        InstrumentError
+            If the camera is taking frames for somebody else, or refuses a setting.
+        """
+        self._map()
+        if self.acquiring.get() != AcquireSwitch.DONE:
+            if not self._filming:
+                raise InstrumentError(
+                    f"the camera at {self.prefix} is taking frames already; stop the live view"
+                )
+            self._halt()
+        staged = super().stage()
+        try:
+            write_together(
+                [
+                    (self.image_mode, int(ImageMode.CONTINUOUS)),
+                    (self.callbacks, 1),
+                    (self.plugin_callbacks, 1),
+                    (self.write_mode, int(WriteMode.STREAM)),
+                    (self.num_capture, 0),
+                    (self.auto_increment, 0),
+                    (self.lazy_open, 1),
+                    (self.file_template, FILE_TEMPLATE),
+                ]
+            )
+            self._shape = self.frame_shape()
+        except BaseException:
+            super().unstage()
+            raise
+        self._count = self._films = 0
+        self._prefix = uuid.uuid4().hex
+        self._pending, self._filming, self.last = [], False, None
+        self.film.reset()
+        return staged
+
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of a frame.
+
+        Raises
+        ------
+        InstrumentError
+            If the camera does not tell.
+        """
+        rows, columns, size_y, size_x = read_together(
+            [self.rows, self.columns, self.size_y, self.size_x]
+        )
+        shape = (rows or size_y, columns or size_x)
+        if min(shape) < 1:
+            raise InstrumentError(f"the camera at {self.prefix} does not tell its frame size")
+        return shape
+
+    def unstage(self) -> list[object]:
+        """End a film still under way."""
+        if self._filming:
+            self._halt()
+        return super().unstage()
+
+    def _halt(self) -> None:
+        self._filming = False
+        self.acquire.command(int(AcquireSwitch.DONE))
+        self.capture.command(int(CaptureSwitch.DONE), self.frame_timeout)
+
+    # -- filming ---------------------------------------------------------------------------------
+
+    def kickoff(self) -> DeviceStatus:
+        """Start a film; done with its first frame.
+
+        Returns
+        -------
+        DeviceStatus
+            Fails with FilmError if the camera is not armed or no frame comes.
+        """
+        directory = self._map()
+        status = DeviceStatus(self, timeout=self.frame_timeout + 8 * TIMEOUT + 60.0)
+        return self._worker.submit(status, lambda: self._begin(directory))
+
+    def _begin(self, directory: DataDirectory) -> None:
+        self._shape = self._shape if min(self._shape) else self.frame_shape()
+        directory.local.mkdir(parents=True, exist_ok=True)
+        target = directory.on_controller.rstrip("/") + "/"
+        write_together(
+            [
+                (self.file_name, self._prefix or uuid.uuid4().hex),
+                (self.file_number, self._films),
+            ]
+        )
+        self.file_path.command(target)  # areaDetector adds a slash where there is none
+        if not self.path_exists.get():
+            raise FilmError(
+                f"the camera's computer has no directory {target}; create it, or correct "
+                "instrument.camera_directory in the configuration"
+            )
+        self._films += 1
+        self.capture.send(int(CaptureSwitch.CAPTURE))
+        if not self._becomes(self.capturing, int(CaptureSwitch.CAPTURE), TIMEOUT):
+            raise FilmError(
+                f"the camera at {self.prefix} is not armed: its file writer did not start "
+                f"({self.write_message.get() or 'no message'})"
+            )
+        exposure, period = read_together([self.exposure, self.period])
+        self._watch = FilmClock(self.clock, exposure, max(period, exposure))
+        self._filming = True
+        before = self.counter.get()
+        self._watch.begin()
+        self.acquire.send(int(AcquireSwitch.ACQUIRE))
+        if not self._first_frame(before, self.frame_timeout + period + exposure):
+            state = DetectorState(self.state.get()).label
+            told = self.message.get()
+            self._halt()
+            raise FilmError(
+                f"the camera at {self.prefix} delivers no frames (state {state}"
+                f"{': ' + told if told else ''}); check that it is switched on and not in use"
+            )
+
+    def _first_frame(self, before: int, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while self.counter.get() == before:
+            if time.monotonic() > deadline:
+                return False
+            self._worker.pause(_POLL)
+        if self._watch is not None:
+            self._watch.arrived()
+        return True
+
+    def _becomes(self, signal: ContractSignal, value: int, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while signal.get() != value:
+            if time.monotonic() > deadline:
+                return False
+            self._worker.pause(_POLL)
+        return True
+
+    def complete(self) -> DeviceStatus:
+        """Stop the film; done when its file is closed.
+
+        Returns
+        -------
+        DeviceStatus
+            Fails with FilmError if frames are missing or the file cannot be read here.
+        """
+        directory = self._map()
+        status = DeviceStatus(self, timeout=60.0 + 4 * TIMEOUT)
+        return self._worker.submit(status, lambda: self._end(directory))
+
+    def _end(self, directory: DataDirectory) -> None:
+        if not self._filming:
+            raise FilmError(f"{self.name} is not filming; kickoff comes before complete")
+        self.acquire.command(int(AcquireSwitch.DONE))
+        if not self._becomes(self.acquiring, int(AcquireSwitch.DONE), self.frame_timeout):
+            raise FilmError(f"the camera at {self.prefix} does not stop")
+        if self._watch is not None:
+            self._watch.end()
+        self.capture.command(int(CaptureSwitch.DONE), 60.0)
+        self._filming = False
+        frames, dropped, status = read_together([self.captured, self.dropped, self.write_status])
+        if status != WriteStatus.OK or self.capturing.get() != CaptureSwitch.DONE:
+            raise FilmError(f"the camera could not write its film: {self.write_message.get()}")
+        if not frames:
+            raise FilmError(f"the camera at {self.prefix} wrote no frame of this film")
+        path = directory.to_local(self.full_name.get())
+        first, last = self._check_file(path, frames)
+        self.last = Film(path, frames, dropped)
+        offset, uncertainty = (
+            self._watch.compare(first, last) if self._watch is not None else (math.nan, math.nan)
+        )
+        self._announce(path, frames)
+        self.film.publish(self._count - frames, frames, offset, uncertainty)
+
+    def _check_file(self, path: Path, frames: int) -> tuple[float, float]:
+        """First and last time stamp of the film, s since 1990."""
+        try:
+            with h5py.File(path, "r", libver="latest", swmr=True) as file:
+                data, stamps = file[FRAMES_DATASET], file[TIMESTAMP_DATASET]
+                shape = tuple(data.shape)  # type: ignore[union-attr]
+                first, last = float(stamps[0]), float(stamps[frames - 1])  # type: ignore[index]
+        except (OSError, KeyError, IndexError, ValueError) as exc:
+            raise FilmError(
+                f"the film {path} cannot be read here ({exc}); check the mapping between the "
+                "camera's directory and ours"
+            ) from exc
+        if shape != (frames, *self._shape):
+            raise PutRefusedError(
+                f"the film {path} holds frames of shape {shape}, expected {(frames, *self._shape)}"
+            )
+        return first, last
+
+    def _announce(self, path: Path, frames: int) -> None:
+        indices = StreamRange(start=self._count, stop=self._count + frames)
+        for role, dataset in DATASETS.items():
+            chunk = (1, *self._shape) if role == "frames" else (TIMES_PER_CHUNK,)
+            bundle = compose_stream_resource(
+                mimetype=STREAM_MIMETYPE,
+                uri=file_uri(path),
+                data_key=f"{self.name}_{role}",
+                parameters={"dataset": dataset, "chunk_shape": chunk},
+            )
+            datum = bundle.compose_stream_datum(
+                indices=indices,
+                seq_nums=StreamRange(start=0, stop=0),
+                descriptor="",  # type: ignore[arg-type] - the RunEngine fills it in
+            )
+            self._pending += [
+                ("stream_resource", dict(bundle.stream_resource_doc)),
+                ("stream_datum", dict(datum)),
+            ]
+        self._count += frames
+
+    # -- documents -------------------------------------------------------------------------------
+
+    def describe_collect(self) -> dict[str, Any]:
+        """Return the data keys of the stream of frames."""
+        keys: dict[str, Any] = {}
+        for role, (unit, _) in FILM_ROLES.items():
+            shape = [1, *self._shape] if role == "frames" else [1]
+            keys[f"{self.name}_{role}"] = {
+                "source": f"PV:{self.prefix}HDF1:",
+                "dtype": "array",
+                "shape": shape,
+                "dtype_numpy": TYPES[role],
+                "external": "STREAM:",
+                **({"units": unit} if unit else {}),
+            }
+        return keys
+
+    def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict]]:  # noqa: ARG002 - protocol
+        """Yield stream documents of the films completed since the last call."""
+        pending, self._pending = self._pending, []
+        yield from pending
+
+    def get_index(self) -> int:
+        """Frames announced since staging."""
+        return self._count
+
+    @property
+    def filming(self) -> bool:
+        """Whether a film is under way."""
+        return self._filming
+
+    def stop(self, *, success: bool = False) -> None:  # noqa: ARG002 - protocol
+        """Stop the camera without waiting."""
+        if self._filming:
+            self.acquire.send(int(AcquireSwitch.DONE))
