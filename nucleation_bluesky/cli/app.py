@@ -14,6 +14,7 @@ MODULES = {
     "report": "data",
     "ingest": "data",
     "serve": "data",
+    "watch": "watch",
     "export": "exchange",
     "import": "exchange",
     "attach": "exchange",
@@ -23,6 +24,7 @@ MODULES = {
     "journal": "journal",
     "doctor": "doctor",
     "config": "config",
+    "session": "session",
 }
 
 app = typer.Typer(

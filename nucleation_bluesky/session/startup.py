@@ -1,0 +1,135 @@
+"""The one session of a process: for IPython, notebooks, scripts and the queue's worker."""
+
+import atexit
+import os
+from dataclasses import dataclass
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nucleation_bluesky.session.config import load_configuration
+from nucleation_bluesky.session.session import Session
+from nucleation_bluesky.session.session_plans import PlanFunction, session_plans
+
+DATA_VARIABLE = "NUCLEATION_DATA"  # data directory, instead of the configured one
+PROFILE = Path(__file__).parent / "profile"  # IPython profile and queue server startup directory
+_sessions: list["OpenSession"] = []
+
+
+@dataclass(eq=False)
+class Overview:
+    """Plans and devices of a session as a table, in a terminal or a notebook."""
+
+    session: Session
+    plans: dict[str, PlanFunction]
+
+    def _tables(self) -> list[Table]:
+        plans = Table("plan", "what it does", title="plans: RE(plan(...)), help(plan)")
+        for name, function in self.plans.items():
+            plans.add_row(name, (function.__doc__ or "").strip().splitlines()[0])
+        instrument = self.session.instrument
+        devices = Table("device", "what it is", title="devices")
+        devices.add_row(instrument.name, _first_line(instrument))
+        for part in instrument.component_names:
+            device = getattr(instrument, part)
+            devices.add_row(f"{instrument.name}.{part}", _first_line(device))
+        return [plans, devices]
+
+    def __repr__(self) -> str:
+        console = Console(record=True, width=100, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+        for table in self._tables():
+            console.print(table)
+        console.file.close()
+        return console.export_text()
+
+
+def _first_line(device: Any) -> str:
+    return (type(device).__doc__ or "").strip().splitlines()[0]
+
+
+@dataclass(eq=False)
+class OpenSession:
+    """A session and what it puts into a namespace.
+
+    Attributes
+    ----------
+    session : Session
+    plans : dict of str to callable
+    """
+
+    session: Session
+    plans: dict[str, PlanFunction]
+
+    def names(self) -> dict[str, Any]:
+        """RE, the instrument under its configured name, the plans, session, catalog, overview."""
+        session = self.session
+        found: dict[str, Any] = {
+            "RE": session.RE,
+            session.instrument.name: session.instrument,
+            **self.plans,
+            "session": session,
+            "overview": Overview(session, self.plans),
+        }
+        if session.server is not None:
+            found["catalog"] = session.catalog
+        return found
+
+
+def in_worker() -> bool:
+    """Whether this process is the worker of a queue server."""
+    try:
+        from bluesky_queueserver import is_re_worker_active  # noqa: PLC0415
+    except ImportError:  # the queue is an optional extra
+        return False
+    return is_re_worker_active()
+
+
+def start(config: Path | str | None = None, *, tiled: bool = True) -> OpenSession:
+    """Open the session of this process, or return the one that is open.
+
+    It is closed when the process ends.
+
+    Parameters
+    ----------
+    config : Path or None
+        Configuration file; None as `load_configuration`. The environment variable
+        ``NUCLEATION_DATA`` names a data directory instead of the configured one.
+    tiled : bool
+        Whether to serve and deliver to Tiled.
+
+    Raises
+    ------
+    ConfigurationError, SessionError, InstrumentInUseError
+        If it cannot start; the message says what to do.
+    """
+    if _sessions:
+        install_magics()  # a shell may have come since
+        return _sessions[0]
+    chosen = load_configuration(None if config is None else Path(config))
+    if data := os.environ.get(DATA_VARIABLE):
+        chosen = chosen.model_copy(update={"data_directory": Path(data)})
+    session = Session(chosen, tiled=tiled)
+    session.__enter__()
+    # before libca's own end in an ordinary process; a worker ends without atexit
+    atexit.register(session.close)
+    Finalize(None, session.close, exitpriority=100)
+    opened = OpenSession(session, session_plans(session, unattended=in_worker()))
+    _sessions.append(opened)
+    install_magics()
+    return opened
+
+
+def install_magics() -> None:
+    """Give IPython, if this is one, bluesky's magics: %mov, %movr, %wa, %ct."""
+    try:
+        from IPython.core.getipython import get_ipython  # noqa: PLC0415
+    except ImportError:
+        return
+    shell = get_ipython()
+    if shell is not None:
+        from bluesky.magics import BlueskyMagics  # noqa: PLC0415
+
+        shell.register_magics(BlueskyMagics)
