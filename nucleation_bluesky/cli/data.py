@@ -22,18 +22,27 @@ from nucleation_bluesky.segments import SegmentError
 from nucleation_bluesky.session.access import serving
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.storage import courier_process
-from nucleation_bluesky.storage.analyse import AnalysisOptions, analyse_file, analyse_run
+from nucleation_bluesky.storage.analyse import (
+    AnalysisOptions,
+    analyse_any_file,
+    analyse_any_run,
+)
 from nucleation_bluesky.storage.analysis_result import AnalysisResult
 from nucleation_bluesky.storage.ingest import ingest_file
 from nucleation_bluesky.storage.result_files import write_result as write_file
 from nucleation_bluesky.storage.results import write_result as write_to_tiled
 from nucleation_bluesky.storage.runs import find_runs, open_run, series_of
+from nucleation_bluesky.storage.seccm_result import SeccmResult
 from nucleation_bluesky.storage.server import ServerError, connect
 
 EXPECTED = (ValueError, LookupError, OSError, ServerError, JournalError, SegmentError)
 DELIVERY_TIMEOUT = 120.0
 Target = Annotated[
-    str, typer.Argument(help="A nucleation-ivz file, or a run: 'latest', its number, or its uid.")
+    str,
+    typer.Argument(
+        help="A file (nucleation-ivz, nucleation-seccm, TDMS), or a run: 'latest', its number, "
+        "or its uid."
+    ),
 ]
 EqOption = Annotated[
     float | None,
@@ -50,25 +59,26 @@ PartialOption = Annotated[
 
 def _analyse(
     config: Configuration, target: str, options: AnalysisOptions, *, partial: bool, store: bool
-) -> AnalysisResult:
+) -> AnalysisResult | SeccmResult:
     """Analyse a file, or a run in Tiled; the result of a run is stored next to it."""
     if Path(target).is_file():
-        return analyse_file(Path(target), options)
-    if Path(target).suffix in (".h5", ".hdf5", ".nc"):
+        return analyse_any_file(Path(target), options)
+    if Path(target).suffix in (".h5", ".hdf5", ".nc", ".tdms"):
         raise FileNotFoundError(f"there is no file {target}")
     with serving(config) as server:
         client = connect(server)
         which: str | int = -1 if target == "latest" else target
-        result = analyse_run(client, which, options, allow_partial=partial)
+        result = analyse_any_run(client, which, options, allow_partial=partial)
         if store:
             runs = series_of(client, open_run(client, which))
             parameters = result.parameters
-            key = write_to_tiled(client, result.sites, runs=runs, parameters=parameters)
-            console.print(f"stored in Tiled: maps/{key}")
+            for name, dataset in result.datasets.items():
+                key = write_to_tiled(client, dataset, name=name, runs=runs, parameters=parameters)
+                console.print(f"stored in Tiled: maps/{key}")
         return result
 
 
-def show_summary(result: AnalysisResult) -> None:
+def show_summary(result: AnalysisResult | SeccmResult) -> None:
     """Print the headline figures of a result."""
     table = Table("figure", "value", "95 %", "from", title=result.label)
     for item in result.summary:
@@ -146,14 +156,14 @@ def _analyse_commands(app: typer.Typer) -> None:
         config: ConfigOption = None,
         data: DataOption = None,
     ) -> None:
-        """Analyse a file, or a run in Tiled: onsets, classification, charges, maps."""
+        """Analyse a file, or a run in Tiled: onsets or nucleation, charges, efficiencies, maps."""
         options = AnalysisOptions(equilibrium_potential=equilibrium_potential)
         with errors_in_one_sentence(*EXPECTED):
             chosen = configuration(config, data)
             result = _analyse(chosen, target, options, partial=allow_partial, store=store)
             show_summary(result)
             if out is not None:
-                write_file(out, result.sites)
+                write_file(out, result.dataset)
                 console.print(f"result in {out}")
 
     @app.command("report")
@@ -172,10 +182,13 @@ def _analyse_commands(app: typer.Typer) -> None:
         options = AnalysisOptions(equilibrium_potential=equilibrium_potential)
         with errors_in_one_sentence(*EXPECTED):
             chosen = configuration(config, data)
-            results = [
+            analysed = [
                 _analyse(chosen, target, options, partial=allow_partial, store=False)
                 for target in targets
             ]
+            results = [result for result in analysed if isinstance(result, AnalysisResult)]
+            if len(results) < len(analysed):
+                raise ValueError("the report takes ramps of an AFM; landings are not among them")
             if len(results) > 1:
                 results = [
                     replace(result, label=f"{result.label} ({target[:8]})")
@@ -187,7 +200,10 @@ def _analyse_commands(app: typer.Typer) -> None:
 def _ingest_command(app: typer.Typer) -> None:
     @app.command("ingest")
     def ingest(
-        path: Annotated[Path, typer.Argument(help="A nucleation-ivz file.")],
+        path: Annotated[
+            Path,
+            typer.Argument(help="A nucleation-ivz, nucleation-seccm or TDMS hopping file."),
+        ],
         sample: Annotated[str | None, typer.Option(help="Sample, if not in the file.")] = None,
         config: ConfigOption = None,
         data: DataOption = None,

@@ -192,6 +192,16 @@ class AnalysisResult:
     provenance: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def dataset(self) -> xr.Dataset:
+        """The result file."""
+        return self.sites
+
+    @property
+    def datasets(self) -> dict[str, xr.Dataset]:
+        """Results to store in Tiled by name."""
+        return {"sites": self.sites}
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """The analysis parameters in the provenance."""
         found = self.provenance.get("parameters")

@@ -17,7 +17,6 @@ from nucleation_bluesky.storage.seccm_data import (
     Landing,
     LandingSet,
     Movie,
-    lazy_frames,
     overlap_problem,
 )
 
@@ -108,7 +107,7 @@ def read_seccm(path: Path | str) -> SeccmFile:
             "scan_rate": source.number("scan_rate", positive=True),
         }
         attrs = _extra(source)
-    movie = Movie(lazy_frames(HDF5Frames(path, frames)), stamps, pixel_size, offset)
+    movie = Movie(HDF5Frames(path, frames), stamps, pixel_size, offset)
     return SeccmFile(path, file_sha256(path), technique, trace, movie, frames, attrs=attrs, **known)
 
 
@@ -140,12 +139,13 @@ def _trace(source: InputFile) -> Trace:
     return Trace(time, **values)
 
 
-def _check_clock(source: InputFile, time: np.ndarray, name: str) -> None:
+def _check_clock(source: InputFile, time: np.ndarray, name: str, *, repeats: bool = False) -> None:
     if not np.isfinite(time).all():
         raise source.error(
             f"dataset '{name}' is not finite at index {np.argmin(np.isfinite(time))}"
         )
-    backwards = np.flatnonzero(np.diff(time) <= 0)
+    steps = np.diff(time)
+    backwards = np.flatnonzero(steps < 0 if repeats else steps <= 0)
     if backwards.size:
         k = int(backwards[0])
         raise source.error(
@@ -167,7 +167,7 @@ def _movie(source: InputFile) -> tuple[str, np.ndarray, float, float | None]:
         )
     source.check_shape(stamps, (n,), f"({n},), one for each frame")
     times = source.floats(stamps)
-    _check_clock(source, times, TIMESTAMPS)
+    _check_clock(source, times, TIMESTAMPS, repeats=True)  # a camera may deliver a frame twice
     group = source.handle[str(Path(str(frames.name)).parent)]
     if not isinstance(group, h5py.Group):
         raise source.error("'movie' must be a group")

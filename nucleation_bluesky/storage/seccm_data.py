@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import h5py
 import numpy as np
 
@@ -14,7 +13,6 @@ from nucleation_bluesky.analysis.seccm.steps import Planned
 from nucleation_bluesky.analysis.seccm.trace import Trace
 from nucleation_bluesky.storage.hdf5_input import READ_ERRORS, IngestError
 
-BLOCK_BYTES = 32_000_000  # of a movie read at a time
 CLOCK_SLACK = 10.0  # s that two clocks may be apart beyond what they recorded
 
 
@@ -24,8 +22,8 @@ class Movie:
 
     Parameters
     ----------
-    frames : dask array, shape (n, y, x)
-        Camera counts; read only where needed.
+    frames : array-like, shape (n, y, x)
+        Camera counts (shape, dtype and slicing suffice); read only where needed.
     timestamps : ndarray, shape (n,)
         s on the camera's clock, increasing.
     pixel_size : float
@@ -170,24 +168,39 @@ class HDF5Frames:
                 f"damaged ({exc})"
             ) from None
 
-    def __dask_tokenize__(self) -> tuple[str, ...]:
-        return (str(self.path), self.dataset, str(self.path.stat().st_mtime_ns))
+    def __len__(self) -> int:
+        return self.shape[0]
 
 
-def lazy_frames(source: Any, block_bytes: int = BLOCK_BYTES) -> Any:
-    """Return frames as a dask array in blocks of whole frames.
+class FrameWindow:
+    """Some consecutive frames of a longer film, read only where needed.
 
     Parameters
     ----------
-    source : array-like
-        Anything with shape (n, y, x), dtype and slicing.
-    block_bytes : int
-        Size of a block.
+    source : array-like, shape (n, y, x)
+        Anything with shape, dtype and slicing.
+    first, count : int
+        Which frames.
     """
-    n, height, width = source.shape
-    step = max(1, min(n, block_bytes // max(1, height * width * np.dtype(source.dtype).itemsize)))
-    chunks: Any = (step, height, width)
-    return da.from_array(source, chunks=chunks, asarray=False)
+
+    ndim = 3
+
+    def __init__(self, source: Any, first: int, count: int) -> None:
+        self._source, self._first = source, first
+        self.shape = (count, *source.shape[1:])
+        self.dtype = source.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(self.shape[0])
+            chosen: Any = slice(self._first + start, self._first + stop, step)
+        else:
+            chosen = self._first + range(self.shape[0])[rows]
+        return np.asarray(self._source[(chosen, *rest)])
 
 
 def overlap_problem(time: np.ndarray, film: np.ndarray) -> str | None:
