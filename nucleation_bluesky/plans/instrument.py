@@ -18,15 +18,12 @@ from nucleation_bluesky.plans.sites import Sites
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What was found on an instrument."""
+class SiteParts:
+    """What plans of any instrument need: where sites are, and which may be used."""
 
     name: str
-    ramp: RampDevice
     stage: StageDevice
-    imager: ImagerDevice | None
     guard: SiteGuard | None
-    stepper: SoftwareRampDevice | None
     context: Mapping[str, Any]
 
     @property
@@ -38,30 +35,6 @@ class Parts:
     def travel(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """((x low, x high), (y low, y high)) in the sample frame, m."""
         return (self.stage.x.limits, self.stage.y.limits)
-
-    def need_imager(self, why: str) -> ImagerDevice:
-        """Return the imager.
-
-        Raises
-        ------
-        ValueError
-            If there is none.
-        """
-        if self.imager is None:
-            raise ValueError(f"{why} needs a topography imager, and '{self.name}' has none")
-        return self.imager
-
-    def need_stepper(self) -> SoftwareRampDevice:
-        """Return the device for software ramps.
-
-        Raises
-        ------
-        ValueError
-            If there is none.
-        """
-        if self.stepper is None:
-            raise ValueError(f"'{self.name}' cannot be stepped by a plan; use software=False")
-        return self.stepper
 
     def fresh(self, sites: Sites) -> np.ndarray:
         """Which sites may still be exposed, shape (n,)."""
@@ -105,6 +78,39 @@ class Parts:
             f"{len(used)} of {len(sites)} sites have been used or lie too near to used ones "
             f"(site {listed}); choose a fresh area, or pass skip_used=True to visit the free ones"
         )
+
+
+@dataclass(frozen=True)
+class Parts(SiteParts):
+    """What was found on an AFM."""
+
+    ramp: RampDevice
+    imager: ImagerDevice | None
+    stepper: SoftwareRampDevice | None
+
+    def need_imager(self, why: str) -> ImagerDevice:
+        """Return the imager.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if self.imager is None:
+            raise ValueError(f"{why} needs a topography imager, and '{self.name}' has none")
+        return self.imager
+
+    def need_stepper(self) -> SoftwareRampDevice:
+        """Return the device for software ramps.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if self.stepper is None:
+            raise ValueError(f"'{self.name}' cannot be stepped by a plan; use software=False")
+        return self.stepper
 
 
 def parts_of(instrument: Any) -> Parts:

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from nucleation_bluesky.contract.enums import Termination
 
+R = TypeVar("R")
 TRIPPED = (
     Termination.CURRENT_COMPLIANCE,
     Termination.HEIGHT_COMPLIANCE,
@@ -69,23 +70,43 @@ class RampResult:
         ValueError
             If the reading holds no termination.
         """
-        found: dict[str, Any] = {}
-        for entry in fields(cls):
-            key = roles.get(entry.name)
-            if key is not None and key in reading:
-                value = reading[key]["value"]
-                found[entry.name] = _TYPES[entry.name](value)
-        if "termination" not in found:
-            raise ValueError("the ramp device reported no termination; check its roles")
-        return cls(**found)
+        return pick(cls, reading, roles)
 
 
 def _whole(value: float) -> int:
     return int(value) if math.isfinite(value) else -1
 
 
-_INTEGERS = ("n_samples", "n_post", "trip_index", "trip_segment")
-_TYPES: dict[str, Callable[[Any], Any]] = {
-    entry.name: _whole if entry.name in _INTEGERS else float for entry in fields(RampResult)
+_TYPES: dict[Any, Callable[[Any], Any]] = {
+    int: _whole,
+    float: float,
+    str: str,
+    Termination: lambda value: Termination(int(value)),
 }
-_TYPES |= {"termination": lambda value: Termination(int(value)), "exposure": str}
+
+
+def pick(kind: type[R], reading: Mapping[str, Mapping[str, Any]], roles: Mapping[str, str]) -> R:
+    """Make a result, a dataclass whose fields are roles, of a device's reading.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass; it has a field ``termination``.
+    reading : mapping
+        As from ``read()``: data key to ``{"value": ..., "timestamp": ...}``.
+    roles : mapping
+        Role to data key.
+
+    Raises
+    ------
+    ValueError
+        If the reading holds no termination.
+    """
+    found: dict[str, Any] = {}
+    for entry in fields(kind):  # type: ignore[arg-type]
+        key = roles.get(entry.name)
+        if key is not None and key in reading:
+            found[entry.name] = _TYPES[entry.type](reading[key]["value"])
+    if "termination" not in found:
+        raise ValueError("the device reported no termination; check its roles")
+    return kind(**found)

@@ -1,13 +1,11 @@
 """The walk over the sites: move, decide, ramp, learn; and leaving the instrument safe."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
-from bluesky.utils import Msg, MsgGenerator, plan, short_uid
+from bluesky.utils import Msg, MsgGenerator, plan
 
 from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
@@ -19,22 +17,11 @@ from nucleation_bluesky.plans.results import BAD_SAMPLE, RampResult
 from nucleation_bluesky.plans.site_record import SoftRecord, site_record
 from nucleation_bluesky.plans.sites import Sites
 from nucleation_bluesky.plans.software_ramp import StepSettings, stepped_bias_ramp
-from nucleation_bluesky.plans.stubs import (
-    CLEANUP_TIMEOUT,
-    bias_ramp,
-    change_ramp,
-    clean_up,
-    move_to,
-    ramp_timeout,
-)
+from nucleation_bluesky.plans.staged_run import MapEndedError, staged_run
+from nucleation_bluesky.plans.stubs import bias_ramp, change_ramp, move_to, ramp_timeout
 
-logger = logging.getLogger(__name__)
-
+__all__ = ["MapEndedError", "MapResult", "Visit", "whole_run"]
 MAX_BAD_IN_A_ROW = 5
-
-
-class MapEndedError(RuntimeError):
-    """The instrument cannot go on; sites not yet exposed stay usable."""
 
 
 @dataclass
@@ -230,9 +217,7 @@ def whole_run(
     imaging: bool,
     exposer: ExposureDevice | None = None,
 ) -> MsgGenerator[MapResult]:
-    """Stage, open the run, do the body, close; leave everything safe whatever happens.
-
-    Every clean-up step is tried although others fail, each with its own timeout.
+    """Do the body in a run of its own (see `staged_run.staged_run`).
 
     Raises
     ------
@@ -244,52 +229,11 @@ def whole_run(
         devices.append(exposer)
     if imaging and parts.imager is not None:
         devices.append(parts.imager)
-    devices = [device for device in devices if hasattr(device, "stage")]
-    staged: list[Any] = []
-    failed: list[str] = []
-
-    def run() -> MsgGenerator[None]:
-        for device in devices:
-            staged.append(device)
-            yield from bps.stage(device)
-        result.uid = yield from bpp.run_wrapper(opened(), md=dict(md))
-
-    def opened() -> MsgGenerator[None]:
-        # safe before anything else happens, the stop document included
-        yield from bpp.contingency_wrapper(first_checkpoint(), except_plan=make_safe)
-
-    def first_checkpoint() -> MsgGenerator[None]:
-        yield Msg("rewindable", None, True)  # a halted plan may have left it off
-        yield from bps.checkpoint()
-        yield from body()
-
-    def make_safe(error: BaseException) -> MsgGenerator[None]:
-        logger.warning("map ends early: %s", error)
-        steps = {
-            "safe state": lambda: _stop(exposer or parts.ramp),
-            "stop stage": lambda: _stop(parts.stage),
-        }
-        failed.extend((yield from clean_up(steps)))
-
-    def leave() -> MsgGenerator[None]:
-        steps = {
-            f"unstage {device.name}": lambda device=device: _unstage(device)
-            for device in reversed(staged)
-        }
-        failed.extend((yield from clean_up(steps)))
-
-    yield from bpp.finalize_wrapper(run(), leave)
-    if failed:
-        raise MapEndedError(f"the run is complete, but clean-up failed: {'; '.join(failed)}")
+    yield from staged_run(
+        body,
+        md=md,
+        result=result,
+        devices=devices,
+        stops={"safe state": exposer or parts.ramp, "stop stage": parts.stage},
+    )
     return result
-
-
-def _stop(device: Any) -> MsgGenerator[None]:
-    if hasattr(device, "stop"):
-        yield Msg("stop", device)
-
-
-def _unstage(device: Any) -> MsgGenerator[None]:
-    group = short_uid("unstage")
-    yield from bps.unstage(device, group=group)
-    yield from bps.wait(group, timeout=CLEANUP_TIMEOUT)
