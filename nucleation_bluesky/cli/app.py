@@ -23,8 +23,10 @@ MODULES = {
     "ledger": "ledger",
     "journal": "journal",
     "doctor": "doctor",
+    "particles": "particles",
     "config": "config",
     "session": "session",
+    "queue": "queue",
 }
 
 app = typer.Typer(

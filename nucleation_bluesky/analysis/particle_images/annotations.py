@@ -1,0 +1,212 @@
+"""What was drawn on a micrograph rather than imaged: information bars, scale bars, text, arrows.
+
+Drawn marks differ from anything a microscope records: they are flat, they lie at the end of the
+grey range (or are coloured in a grey image), their edges are one pixel wide, and they come as
+rectangles or as lines of characters of one height.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from skimage import measure
+
+# grey levels this close to the end of the range count as drawn (JPEG leaves ripples)
+FLAT = 0.05
+COLOURED = 0.2
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A flat component at one end of the grey range."""
+
+    label: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+    area: int
+    fill: float
+    sharp: bool
+    compact: bool
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+
+def annotation_mask(image: np.ndarray, colour: np.ndarray | None = None) -> np.ndarray:
+    """Find drawn marks.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, cols)
+        Grey values as recorded, unsmoothed.
+    colour : ndarray or None, shape (rows, cols, 3)
+        The colours, where the file has them.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, cols)
+        True where the picture is not to be trusted.
+    """
+    array = np.asarray(image, dtype=float)
+    low, high = float(array.min()), float(array.max())
+    mask = np.zeros(array.shape, dtype=bool)
+    if not high > low or min(array.shape) < 32:
+        return mask
+    unit = (array - low) / (high - low)
+    mask |= _bands(unit)
+    if colour is not None:
+        mask |= _coloured(np.asarray(colour, dtype=float))
+    gradient = np.hypot(ndimage.sobel(unit, 0), ndimage.sobel(unit, 1)) / 8
+    for extreme in (unit <= FLAT, unit >= 1 - FLAT):
+        mask |= _drawn(extreme & ~mask, unit, gradient)
+    return mask
+
+
+def _bands(unit: np.ndarray) -> np.ndarray:
+    """Return information bars: bands along the top or bottom of one flat grey with text in it."""
+    out = np.zeros(unit.shape, dtype=bool)
+    rows = unit.shape[0]
+    reach = max(4, rows // 4)
+    for flipped in (False, True):
+        view = unit[::-1] if flipped else unit
+        best = 0
+        for value in (np.median(view[-1]), np.median(view[-4:]), np.median(view[-8:-2])):
+            share = np.mean(np.abs(view - value) < 0.02, axis=1)
+            # where a narrow band ends, the share of its grey drops at once
+            for height in range(5, reach):
+                band, above = share[-height:], share[-height - 6 : -height]
+                flat = band.mean() > 0.6 and np.mean(band > 0.4) > 0.85
+                if flat and band[0] > 0.5 and above.mean() < 0.4 * band.mean():
+                    best = max(best, height)
+        if best:
+            out[:best] |= flipped
+            out[-best:] |= not flipped
+    return out
+
+
+def _coloured(colour: np.ndarray) -> np.ndarray:
+    """Return coloured marks of an otherwise grey image."""
+    spread = np.ptp(colour, axis=2) / max(float(colour.max()), 1.0)
+    drawn = spread > COLOURED
+    if not drawn.any() or drawn.mean() > 0.1 or np.mean(spread[~drawn] > 0.06) > 0.05:
+        return np.zeros(spread.shape, dtype=bool)
+    return np.asarray(ndimage.binary_dilation(drawn, iterations=3))
+
+
+def _drawn(extreme: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return the scale bars, boxes and lines of text among the components of one extreme grey."""
+    out = np.zeros(unit.shape, dtype=bool)
+    labels = np.asarray(measure.label(extreme, connectivity=2))
+    marks = _marks(labels, unit, gradient)
+    rows, cols = unit.shape
+    bars = [
+        m
+        for m in marks
+        if m.width >= max(4 * m.height, 0.04 * cols) and m.fill > 0.85 and m.height < 0.05 * rows
+    ]
+    boxes = [m for m in marks if _is_box(m, labels, unit)]
+    for m in boxes:
+        out[m.top : m.bottom, m.left : m.right] = True
+    text = [m for m in marks if m.sharp and 5 <= m.height <= 0.16 * rows and m.width < 0.3 * cols]
+    text = [m for m in text if m not in bars]
+    drawn = list(bars)
+    for line in _lines(text):
+        branched = sum(not m.compact for m in line)
+        near = any(_close(m, b) for m in line for b in bars)
+        if near or (len(line) >= 2 and branched >= 0.5 * len(line)):
+            drawn += line
+        elif len(line) == 1 and branched and _in_corner(line[0], rows, cols):
+            drawn += line
+    for m in drawn:
+        out[m.top : m.bottom, m.left : m.right] |= (
+            labels[m.top : m.bottom, m.left : m.right] == m.label
+        )
+    # dots and dashes of the text, and the halo that anti-aliasing and JPEG leave
+    return np.asarray(ndimage.binary_dilation(out, np.ones((3, 3)), iterations=3))
+
+
+def _marks(labels: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> list[_Mark]:
+    """Describe the components large enough to be drawn."""
+    marks = []
+    for k, box in enumerate(ndimage.find_objects(labels), start=1):
+        height, width = (s.stop - s.start for s in box)
+        if height < 2 or width < 2 or height > 0.5 * unit.shape[0] or height * width < 12:
+            continue
+        region = labels[box] == k
+        area = int(region.sum())
+        if area < 10:
+            continue
+        pad = tuple(slice(max(0, s.start - 3), s.stop + 3) for s in box)
+        own = labels[pad] == k
+        around = ndimage.binary_dilation(own, iterations=3) & ~ndimage.binary_dilation(own)
+        step = abs(float(unit[box][region].mean() - np.median(unit[pad][around])))
+        edge = own & ~ndimage.binary_erosion(own)
+        edge |= ndimage.binary_dilation(own) & ~own
+        sharp = step > 0.08 and float(np.percentile(gradient[pad][edge], 75)) > 0.27 * step
+        filled = np.asarray(ndimage.binary_fill_holes(region))
+        hull = measure.regionprops(filled.astype(np.uint8))[0].solidity if area < 20000 else 1.0
+        holes = filled.sum() > 1.08 * area
+        compact = bool(hull > 0.88 and not holes)
+        marks.append(
+            _Mark(
+                k, box[0].start, box[1].start, box[0].stop, box[1].stop, area,
+                float(area / (height * width)), bool(sharp), compact,
+            )
+        )  # fmt: skip
+    return marks
+
+
+def _is_box(mark: _Mark, labels: np.ndarray, unit: np.ndarray) -> bool:
+    """Whether a mark is the frame of a label: a full rectangle with text of the other extreme."""
+    if min(mark.height, mark.width) < 12 or mark.width > 0.5 * labels.shape[1]:
+        return False
+    window = (slice(mark.top, mark.bottom), slice(mark.left, mark.right))
+    region = np.asarray(ndimage.binary_fill_holes(np.pad(labels[window] == mark.label, 1)))
+    if region[1:-1, 1:-1].mean() < 0.95:
+        return False
+    inside = unit[window]
+    own = inside[labels[window] == mark.label].mean()
+    return bool(np.mean(np.abs(inside - own) > 0.5) > 0.02)
+
+
+def _lines(marks: list[_Mark]) -> list[list[_Mark]]:
+    """Group marks that stand side by side on one line."""
+    lines: list[list[_Mark]] = []
+    for mark in sorted(marks, key=lambda m: m.left):
+        for line in lines:
+            if any(_beside(mark, other) for other in line):
+                line.append(mark)
+                break
+        else:
+            lines.append([mark])
+    return lines
+
+
+def _beside(a: _Mark, b: _Mark) -> bool:
+    """Whether two marks are neighbouring characters."""
+    tall = max(a.height, b.height)
+    overlap = min(a.bottom, b.bottom) - max(a.top, b.top)
+    gap = max(a.left, b.left) - min(a.right, b.right)
+    aligned = min(abs(a.bottom - b.bottom), abs(a.top - b.top)) <= max(2, 0.15 * tall)
+    return overlap > 0.4 * min(a.height, b.height) and gap < 1.1 * tall and aligned
+
+
+def _close(mark: _Mark, bar: _Mark) -> bool:
+    """Whether a mark stands next to a scale bar as its label does."""
+    gap_y = max(mark.top, bar.top) - min(mark.bottom, bar.bottom)
+    gap_x = max(mark.left, bar.left) - min(mark.right, bar.right)
+    return gap_y < 1.5 * mark.height and gap_x < 1.5 * mark.height and mark.height < bar.width
+
+
+def _in_corner(mark: _Mark, rows: int, cols: int) -> bool:
+    """Whether a mark stands in a corner, as the letter of a panel does."""
+    y = min(mark.top, rows - mark.bottom) / rows
+    x = min(mark.left, cols - mark.right) / cols
+    return y < 0.12 and x < 0.12

@@ -1,0 +1,151 @@
+"""Find particles on a micrograph: from grey values to labelled particles."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from nucleation_bluesky.analysis.particle_images.annotations import annotation_mask
+from nucleation_bluesky.analysis.particle_images.outlines import refine_outlines
+from nucleation_bluesky.analysis.particle_images.selection import Candidates, candidates
+from nucleation_bluesky.analysis.particle_images.splitting import split_touching
+
+Polarity = Literal["auto", "bright", "dark"]
+# a larger image is searched on a coarser grid first; the outlines are placed on the full one
+SEARCH_PIXELS = 1.5e6
+# particles this small on the coarse grid call for a search on the full one, px
+COARSE_DIAMETER = 9.0
+MIN_DIAMETER = 4.0
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Particles of one image.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (rows, cols)
+        1..n; 0 outside particles.
+    polarity : str
+        ``bright`` or ``dark``.
+    polarity_margin : float
+        0 where both polarities explain the image equally well, towards 1 where one does; NaN
+        where the polarity was given.
+    valid : ndarray of bool, shape (rows, cols)
+        False on information bars, scale bars and text.
+    """
+
+    labels: np.ndarray
+    polarity: str
+    polarity_margin: float
+    valid: np.ndarray
+
+
+def segment_image(
+    image: np.ndarray,
+    *,
+    colour: np.ndarray | None = None,
+    polarity: Polarity = "auto",
+    min_diameter: float | None = None,
+    valid: np.ndarray | None = None,
+) -> Segmentation:
+    """Segment the particles of a micrograph.
+
+    Extremal regions of four scales are scored by the contrast along their outline and by their
+    shape; the best disjoint ones are kept, split at their necks, and outlined at their own
+    half-height. What was drawn on the image is left out.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, cols)
+        Grey values in any unit.
+    colour : ndarray or None, shape (rows, cols, 3)
+        Where the file has colours: coloured marks on a grey image are left out.
+    polarity : {"auto", "bright", "dark"}
+        Particles brighter or darker than the ground; auto: what explains the image better.
+    min_diameter : float or None
+        Smaller particles are left out, px; None: `MIN_DIAMETER`.
+    valid : ndarray of bool or None
+        The part of the image to use; None: found by `annotation_mask`.
+
+    Raises
+    ------
+    ValueError
+        If the image is not 2-D, is too small or holds values that are not finite.
+    """
+    array = np.asarray(image, dtype=float)
+    _check(array, polarity)
+    usable = ~annotation_mask(array, colour) if valid is None else np.asarray(valid, dtype=bool)
+    smallest = MIN_DIAMETER if min_diameter is None else max(1.5, min_diameter)
+    if usable.sum() < 64 or np.ptp(array[usable]) == 0:
+        return Segmentation(np.zeros(array.shape, dtype=np.int32), "bright", 0.0, usable)
+    unit = _unit(array, usable)
+    signs = {"auto": (1, -1), "bright": (1,), "dark": (-1,)}[polarity]
+    found = {s: _search(s * unit, usable, smallest) for s in signs}
+    best = max(found, key=lambda s: found[s].evidence)
+    evidence = [f.evidence for f in found.values()]
+    margin = (max(evidence) - min(evidence)) / max(max(evidence), 1e-12)
+    smooth = np.asarray(ndimage.gaussian_filter(best * unit, 1.0))
+    labels = refine_outlines(smooth, split_touching(found[best].labels), usable)
+    labels = _drop_small(labels, smallest)
+    return Segmentation(
+        labels,
+        "bright" if best > 0 else "dark",
+        float(margin) if polarity == "auto" else float("nan"),
+        usable,
+    )
+
+
+def _check(array: np.ndarray, polarity: str) -> None:
+    if polarity not in ("auto", "bright", "dark"):
+        raise ValueError(f"polarity {polarity!r}: give auto, bright or dark")
+    if array.ndim != 2:
+        raise ValueError(f"an image of {array.ndim} dimensions: give one grey image (rows, cols)")
+    if min(array.shape) < 16:
+        raise ValueError(f"an image of {array.shape[1]} x {array.shape[0]} pixels is too small")
+    if not np.isfinite(array).all():
+        raise ValueError("the image holds values that are not finite; fill or crop them first")
+
+
+def _unit(array: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Scale the picture to about 0..1 and fill what was drawn on it from its surroundings."""
+    low, high = np.percentile(array[usable], [0.1, 99.9])
+    if not high > low:
+        low, high = float(array[usable].min()), float(array[usable].max())
+    unit = np.clip((array - low) / (high - low), -1, 2)
+    if not usable.all():
+        nearest = ndimage.distance_transform_edt(
+            ~usable, return_distances=False, return_indices=True
+        )
+        unit = unit[tuple(np.asarray(nearest))]
+    return unit
+
+
+def _search(unit: np.ndarray, usable: np.ndarray, smallest: float) -> Candidates:
+    """Find candidates, on a coarser grid where the image is large and its particles are too."""
+    factor = int(np.ceil(np.sqrt(unit.size / SEARCH_PIXELS)))
+    min_area = np.pi / 4 * smallest**2
+    if factor == 1:
+        return candidates(unit, usable, min_area)
+    # a mean over blocks keeps the signal that a stride would throw away
+    coarse = ndimage.uniform_filter(unit, factor)[factor // 2 :: factor, factor // 2 :: factor]
+    seen = usable[factor // 2 :: factor, factor // 2 :: factor]
+    found = candidates(np.asarray(coarse), seen, max(9.0, min_area / factor**2))
+    area = np.bincount(found.labels.ravel())[1:]
+    if area.size == 0 or 2 * np.sqrt(np.median(area) / np.pi) < COARSE_DIAMETER:
+        return candidates(unit, usable, min_area)
+    rows = np.minimum(np.arange(unit.shape[0]) // factor, coarse.shape[0] - 1)
+    cols = np.minimum(np.arange(unit.shape[1]) // factor, coarse.shape[1] - 1)
+    return Candidates(
+        found.labels[np.ix_(rows, cols)], found.score, found.contrast, found.evidence * factor**2
+    )
+
+
+def _drop_small(labels: np.ndarray, smallest: float) -> np.ndarray:
+    """Leave out particles under the smallest diameter and number the rest 1..n."""
+    area = np.bincount(labels.ravel())
+    keep = 2 * np.sqrt(area / np.pi) >= smallest
+    keep[0] = False
+    table = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
+    return table[labels]

@@ -1,0 +1,160 @@
+"""Choose the particles among the extremal regions of several scales, and the polarity."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from skimage import segmentation
+
+from nucleation_bluesky.analysis.particle_images.extremal import best_disjoint, paint, region_tree
+from nucleation_bluesky.analysis.particle_images.outlines import refine_outlines
+
+# standard deviations of the smoothing, px; a scale is computed on a grid as coarse as itself
+SCALES = (1.0, 2.0, 4.0, 8.0)
+MIN_SCORE = 0.15
+# of the contrast of the typical particle: what is fainter is texture of the ground
+MIN_CONTRAST = 0.3
+# of the contrast times the diameter of the typical particle
+MIN_SIGNAL = 0.06
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Disjoint regions of one polarity.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (rows, cols)
+        1..n, 0 outside.
+    score, contrast : ndarray, shape (n,)
+    evidence : float
+        How well these regions explain the image as particles.
+    """
+
+    labels: np.ndarray
+    score: np.ndarray
+    contrast: np.ndarray
+    evidence: float
+
+
+def candidates(image: np.ndarray, valid: np.ndarray, min_area: float = 12.0) -> Candidates:
+    """Find bright particles; give the negative for dark ones.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, cols)
+        Grey values scaled to about 0..1.
+    valid : ndarray of bool
+        Pixels of the picture itself.
+    min_area : float
+        px.
+    """
+    labels = np.zeros(image.shape, dtype=np.int32)
+    scores = np.zeros(0)
+    for scale in SCALES:
+        if min(image.shape) / scale < 24:
+            break
+        coarse_labels, coarse_scores = _at_scale(image, valid, scale, min_area)
+        if scale > SCALES[0]:
+            # what is one blob only because it is blurred falls apart at its half-height
+            sharper = np.asarray(ndimage.gaussian_filter(image, scale / 3))
+            coarse_labels = refine_outlines(sharper, coarse_labels, valid, reject=True)
+            coarse_labels, coarse_scores = _compact(coarse_labels, coarse_scores)
+        labels, scores = _merge(labels, scores, coarse_labels, coarse_scores)
+    contrast = region_contrast(ndimage.gaussian_filter(image, 1.0), labels, valid)
+    labels, scores, contrast = _drop_faint(labels, scores, contrast)
+    area = np.bincount(labels.ravel(), minlength=scores.size + 1)[1:]
+    return Candidates(labels, scores, contrast, float(np.sum(area * scores * contrast)))
+
+
+def region_contrast(image: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Mean grey value of each region above that of the ground around it, shape (n,)."""
+    n = int(labels.max())
+    if n == 0:
+        return np.zeros(0)
+    around = np.asarray(segmentation.expand_labels(labels, 4))
+    near = np.asarray(segmentation.expand_labels(labels, 1.5))
+    ring = (around > 0) & (near == 0) & valid
+    inside = ndimage.mean(image, labels, np.arange(1, n + 1))
+    outer = np.bincount(around[ring], image[ring], n + 1)[1:]
+    count = np.bincount(around[ring], minlength=n + 1)[1:]
+    ground = float(np.median(image[(labels == 0) & valid])) if np.any((labels == 0) & valid) else 0
+    return np.asarray(inside) - np.where(count > 0, outer / np.maximum(count, 1), ground)
+
+
+def _at_scale(
+    image: np.ndarray, valid: np.ndarray, scale: float, min_area: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Regions of one scale, painted on the full grid."""
+    step = max(1, int(scale))
+    smooth = np.asarray(ndimage.gaussian_filter(image, scale))[::step, ::step]
+    usable = valid[::step, ::step]
+    gradient = np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)) / 8
+    noise = max(float(np.median(gradient[usable])) / 1.177, 0.003)
+    regions, levels = region_tree(
+        smooth, noise=noise, valid=usable, min_area=max(12.0, min_area / step**2)
+    )
+    chosen = best_disjoint(regions)
+    chosen = chosen[regions.score[chosen] > MIN_SCORE]
+    painted = paint(smooth, regions, chosen, levels, usable)
+    if step > 1:
+        rows = np.minimum(np.arange(image.shape[0]) // step, painted.shape[0] - 1)
+        cols = np.minimum(np.arange(image.shape[1]) // step, painted.shape[1] - 1)
+        painted = painted[np.ix_(rows, cols)]
+    return painted, regions.score[chosen]
+
+
+def _merge(
+    labels: np.ndarray, scores: np.ndarray, coarse: np.ndarray, coarse_scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let coarse regions replace the fine ones inside them where they explain more."""
+    if scores.size == 0:
+        return coarse.copy(), coarse_scores
+    n, m = scores.size, coarse_scores.size
+    area = np.bincount(labels.ravel(), minlength=n + 1)
+    wide = np.bincount(coarse.ravel(), minlength=m + 1)
+    pairs = np.bincount(labels.ravel().astype(np.int64) * (m + 1) + coarse.ravel())
+    common = np.flatnonzero(pairs)
+    fine_of, coarse_of, overlap = common // (m + 1), common % (m + 1), pairs[common]
+    value = np.concatenate([[0.0], scores]) * area
+    out, result = labels.copy(), list(scores)
+    for j in range(1, m + 1):
+        mine = (coarse_of == j) & (fine_of > 0)
+        members, shares = fine_of[mine], overlap[mine]
+        inside = shares > 0.5 * area[members]
+        if shares[~inside].sum() > 0.3 * wide[j]:
+            continue
+        same = inside.sum() == 1 and abs(area[members[inside]][0] / wide[j] - 1) < 0.5
+        if same or coarse_scores[j - 1] * wide[j] < 1.1 * value[members[inside]].sum():
+            continue
+        region = coarse == j
+        out[np.isin(out, members[inside])] = 0
+        result.append(coarse_scores[j - 1])
+        out[region & (out == 0)] = len(result)
+    return _compact(out, np.array(result))
+
+
+def _compact(labels: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Renumber the labels 1..n and keep the values of those that are left."""
+    present = np.unique(labels)
+    present = present[present > 0]
+    table = np.zeros(max(int(labels.max()), 0) + 1, dtype=np.int32)
+    table[present] = np.arange(1, present.size + 1)
+    return (table[labels], *(v[present - 1] for v in values))
+
+
+def _drop_faint(
+    labels: np.ndarray, scores: np.ndarray, contrast: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Drop regions much fainter than those that make up most of the evidence."""
+    if scores.size == 0:
+        return labels, scores, contrast
+    area = np.bincount(labels.ravel(), minlength=scores.size + 1)[1:]
+    signal = np.clip(contrast, 0, None) * np.sqrt(area)
+    weight = scores * signal**2
+    total = max(float(weight.sum()), 1e-12)
+    keep = contrast > MIN_CONTRAST * float(np.sum(weight * contrast)) / total
+    keep &= signal > MIN_SIGNAL * float(np.sum(weight * signal)) / total
+    table = np.concatenate([[False], keep])
+    labels, scores, contrast = _compact(np.where(table[labels], labels, 0), scores, contrast)
+    return labels, scores, contrast
