@@ -7,7 +7,7 @@ place is then refined by two branches that meet there, one falling and one risin
 in a kink, which plain smoothing would shift.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -139,26 +139,33 @@ def _significant(
 
 
 def _refined(time: np.ndarray, values: np.ndarray, at: int) -> Minimum:
-    """Fit two branches in the widest window in which they describe the data within the noise."""
+    """Fit two branches in the widest window in which they describe the data within the noise.
+
+    What a narrower window says otherwise counts as uncertainty.
+    """
     noise = sample_noise(values)
     center = float(time[at])
     best: Minimum | None = None
+    good = False
     for span in _SPANS:
-        reach = span * center
-        part = np.flatnonzero(np.abs(time - center) <= reach)
+        part = np.flatnonzero(np.abs(time - center) <= span * center)
         if part.size < 12:
             break
-        best, residual = _two_branches(time[part], values[part], reach)
-        dof = part.size - 7
-        if noise == 0 or residual / noise**2 < dof + 2 * np.sqrt(2 * dof):
+        found, residual = _two_branches(time[part], values[part], span * center)
+        if good and best is not None:
+            best = replace(
+                best,
+                time_uncertainty=float(np.hypot(best.time_uncertainty, found.time - best.time)),
+                value_uncertainty=float(np.hypot(best.value_uncertainty, found.value - best.value)),
+            )
             break
+        best = found
+        dof = part.size - 7
+        good = noise > 0 and residual / noise**2 < dof + 2 * np.sqrt(2 * dof)
     if best is None:
         period = float(np.median(np.diff(time)))
         return Minimum(center, period, float(values[at]), noise, at, period)
-    index = int(np.argmin(np.abs(time - best.time)))
-    return Minimum(
-        best.time, best.time_uncertainty, best.value, best.value_uncertainty, index, best.span
-    )
+    return replace(best, index=int(np.argmin(np.abs(time - best.time))))
 
 
 def _two_branches(time: np.ndarray, values: np.ndarray, span: float) -> tuple[Minimum, float]:

@@ -8,6 +8,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from nucleation_bluesky.analysis.seccm.trace import Trace, sample_noise
 
@@ -67,6 +68,7 @@ def find_sweeps(trace: Trace) -> list[Sweep]:
     width = max(1, len(potential) // MAX_BLOCKS)
     blocks = len(potential) // width
     coarse = potential[: blocks * width].reshape(blocks, width).mean(axis=1)
+    coarse = median_filter(coarse, min(5, blocks))  # a lone spike is no vertex
     coarse = np.clip(coarse, low - noise, high + noise)
     turns = _turning_points(coarse, max(TURN_SHARE * (high - low), 8 * noise))
     edges = [int(t * width + width // 2) for t in turns]
