@@ -13,7 +13,7 @@ import numpy as np
 from nucleation_bluesky.contract.enums import AfterTrip, SafeState
 from nucleation_bluesky.contract.ramp import RampSpec
 from nucleation_bluesky.iocs.backend import Aborted, AfmBackend, Block, Capabilities, Snapshot
-from nucleation_bluesky.iocs.server import serve
+from nucleation_bluesky.iocs.run import serve
 
 VOLTS_PER_AMPERE = 1e11  # of the current amplifier
 FULL_SCALE = 10.0  # of the card's inputs, V

@@ -47,6 +47,13 @@ def parse_world(settings: list[str]) -> dict[str, float]:
     return world
 
 
+def prepare(end_with: int | None) -> None:
+    """Log, and end with the process that started us."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    if end_with is not None:
+        end_with_process(end_with)
+
+
 @ioc_app.command("afm")
 def afm(
     prefix: Annotated[str, typer.Option(help="Prefix of all PVs.")] = "NB:AFM:",
@@ -65,11 +72,10 @@ def afm(
     ] = None,
 ) -> None:
     """Serve the virtual AFM: tip bias, current, height, stage, topography."""
-    from nucleation_bluesky.iocs.server import IocError, run_afm_ioc  # noqa: PLC0415 - slow import
+    from nucleation_bluesky.iocs.run import run_afm_ioc  # noqa: PLC0415 - slow import
+    from nucleation_bluesky.iocs.server import IocError  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    if end_with is not None:
-        end_with_process(end_with)
+    prepare(end_with)
     with errors_in_one_sentence(IocError, OSError):
         run_afm_ioc(
             prefix,
@@ -79,6 +85,57 @@ def afm(
             trace=trace,
             world=parse_world(setting or []),
             ready=lambda: print_ready(prefix),
+            environment=environment,
+        )
+
+
+@ioc_app.command("seccm")
+def seccm(
+    prefix: Annotated[str, typer.Option(help="Prefix of the controller's PVs.")] = "NB:SECCM:",
+    camera_prefix: Annotated[
+        str, typer.Option(help="Prefix of the camera's PVs; empty serves no camera.")
+    ] = "NB:IRM:",
+    speed: Annotated[str, typer.Option(help="1 is real time; N times faster; or 'max'.")] = "1",
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of all noise.")] = 1,
+    truth: Annotated[Path | None, typer.Option(help="Write the ground truth here.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write the front ends' trace here.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a world parameter: name=number.")
+    ] = None,
+    camera: Annotated[
+        str, typer.Option(help="'virtual', or 'micromanager' for a camera by Micro-Manager.")
+    ] = "virtual",
+    mm_config: Annotated[
+        Path | None, typer.Option(help="Micro-Manager configuration; its demo camera without.")
+    ] = None,
+    mm_adapters: Annotated[
+        Path | None, typer.Option(help="Directory of Micro-Manager's device adapters.")
+    ] = None,
+    environment: Annotated[
+        str, typer.Option(help="Prefix of the environment PVs served along; empty for none.")
+    ] = "NB:ENV:",
+    end_with: Annotated[
+        int | None, typer.Option(help="End when the process with this id is gone.")
+    ] = None,
+) -> None:
+    """Serve the virtual SECCM: landings, pipette, electrometer and the microscope's camera."""
+    from nucleation_bluesky.iocs.run import run_seccm_ioc  # noqa: PLC0415 - slow import
+    from nucleation_bluesky.iocs.server import IocError  # noqa: PLC0415
+
+    prepare(end_with)
+    mm = {"config": mm_config, "adapters": mm_adapters} if camera == "micromanager" else {}
+    with errors_in_one_sentence(IocError, OSError):
+        run_seccm_ioc(
+            prefix,
+            camera_prefix,
+            seed=seed,
+            speed=speed,
+            truth=truth,
+            trace=trace,
+            world=parse_world(setting or []),
+            ready=lambda: print_ready(prefix),
+            camera=camera,
+            camera_settings=mm,
             environment=environment,
         )
 

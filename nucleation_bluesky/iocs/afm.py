@@ -1,7 +1,8 @@
 """AFM family: stage, topography imager and amplifier PVs on top of the front end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from nucleation_bluesky.contract.enums import Fault
 from nucleation_bluesky.iocs import parameters
@@ -73,6 +74,10 @@ class AfmFrontEnd(FrontEnd):
             await self.channels.post(f"{name}:HIGH", high / UM)
             await self._post_position(axis, await stage.position(axis))
             await self.channels.post(name, self._position[axis] / UM)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs while serving."""
+        return [*super().loops(), self.software.run()]
 
     def position(self) -> dict[str, float]:
         """Last known stage position, m."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nucleation_bluesky.contract.enums import Termination
+from nucleation_bluesky.contract.program import Limits
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec, Window
 from nucleation_bluesky.iocs.backend import Block
 
@@ -143,15 +144,16 @@ class BackgroundTracker:
         return current - (offset + slope * (index - origin))
 
 
-class _Run:
+class ConsecutiveOutside:
     """Consecutive samples outside a window, carried across blocks."""
 
-    def __init__(self, window: Window, confirm: int):
+    def __init__(self, window: Window | Limits, confirm: int):
         self._window = window
         self._confirm = confirm
         self._count = 0
 
     def reset(self) -> None:
+        """Begin anew."""
         self._count = 0
 
     def feed(self, values: np.ndarray) -> int | None:
@@ -181,8 +183,10 @@ class ComplianceChecker:
 
     def __init__(self, compliance: Compliance, spec: RampSpec):
         confirm = compliance.confirm_samples
-        self._current = _Run(compliance.current, confirm) if compliance.current else None
-        self._height = _Run(compliance.height, confirm) if compliance.height else None
+        self._current = (
+            ConsecutiveOutside(compliance.current, confirm) if compliance.current else None
+        )
+        self._height = ConsecutiveOutside(compliance.height, confirm) if compliance.height else None
         self._background = None
         if compliance.subtract_background and compliance.current:
             nearest = min(-compliance.current.low, compliance.current.high)

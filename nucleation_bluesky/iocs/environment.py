@@ -8,7 +8,7 @@ with the time constant of a leak and of a purge.
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,16 @@ class EnvironmentFrontEnd:
         self.database: Mapping[str, ChannelData] = {
             f"{prefix}{suffix}": channel for suffix, channel in self._channels.items()
         }
+
+    async def boot(self) -> None:
+        """Nothing to prepare."""
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs while serving."""
+        return [self.run()]
+
+    async def close(self) -> None:
+        """Nothing to end."""
 
     async def run(self) -> None:
         """Measure until cancelled."""

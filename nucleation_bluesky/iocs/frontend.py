@@ -6,11 +6,13 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
+from caproto import ChannelData
+
 from nucleation_bluesky.contract.enums import ControllerState, Fault, SafeState, Termination
-from nucleation_bluesky.contract.pvs import PV, RESULT_LAYOUTS, token_check
+from nucleation_bluesky.contract.pvs import RESULT_LAYOUTS, token_check
 from nucleation_bluesky.iocs import parameters
 from nucleation_bluesky.iocs.capture import Capture
 from nucleation_bluesky.iocs.method import Exposure, ExposureMethod, Record
@@ -20,12 +22,10 @@ from nucleation_bluesky.iocs.settings import Settings
 from nucleation_bluesky.iocs.state import ControlState, Mode, Refusal
 from nucleation_bluesky.iocs.trace import Trace
 from nucleation_bluesky.iocs.watchdog import Watchdog
+from nucleation_bluesky.iocs.writes import Command, Writes
 from nucleation_bluesky.segments import SegmentError
 
 logger = logging.getLogger(__name__)
-Command = Callable[[Any], Awaitable[Any]]
-UNLOGGED = frozenset({"HEARTBEAT", "CLOCK:SYNC"})  # neither commands nor reasons to clear FAULT
-NEVER_VOID = frozenset({"KILL", "HEARTBEAT", "OWNER"})
 
 
 class FrontEnd:
@@ -60,7 +60,14 @@ class FrontEnd:
     ):
         self.trace = trace or Trace()
         self.ranges = ranges
-        self.channels = Channels(prefix, family, self._put, self._malformed, self.ranges)
+        self._commands: dict[str, Command] = {
+            "ARM": self._arm,
+            "GO": self._go,
+            "KILL": self._kill,
+            **Settings(self).commands,
+        }
+        writes = Writes(self, self._commands)
+        self.channels = Channels(prefix, family, writes.put, writes.malformed, self.ranges)
         self.method = method(self.channels)
         self.capture = Capture(self.channels)
         self.state = ControlState(epoch=1 + secrets.randbelow(2**30))
@@ -78,15 +85,20 @@ class FrontEnd:
         self._idle = asyncio.Event()
         self._idle.set()
         self.measuring = asyncio.Lock()  # held while a measurement outside an exposure runs
-        self._commands: dict[str, Command] = {
-            "ARM": self._arm,
-            "GO": self._go,
-            "KILL": self._kill,
-            **Settings(self).commands,
-        }
         self._blockers: list[Callable[[], str]] = []  # reasons to refuse ARM, "" for none
         self._enders: list[Callable[[Termination], None]] = []
         self._stoppers: list[Callable[[], Awaitable[None]]] = []
+
+    # ---- for the server ------------------------------------------------------------------
+
+    @property
+    def database(self) -> Mapping[str, ChannelData]:
+        """Channels by full PV name."""
+        return self.channels.database
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs while serving."""
+        return [self.watchdog.run()]
 
     # ---- for the parts of a family -------------------------------------------------------
 
@@ -139,74 +151,19 @@ class FrontEnd:
         await post("OWNER", state.owner)
         await post("FILE:SEGMENT", self.capture.open_segment)
 
-    # ---- writes --------------------------------------------------------------------------
-
-    async def _put(self, pv: PV, value: Any) -> None:
-        """Decide one client write; never raises, whatever happens is published."""
-        suffix = pv.suffix
-        try:
-            await self._decide(pv, value)
-        except Refusal as refusal:
-            if suffix not in UNLOGGED:
-                self.state.refused(refusal)
-                self.trace("refused", pv=suffix, fault=refusal.fault.label, text=refusal.text)
-        except Exception as error:  # a defect or a driver's error: safe, latched and visible
-            logger.exception("writing %s failed", suffix)
-            text = f"{suffix}: {type(error).__name__}: {error}"
-            await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
-        if suffix != "HEARTBEAT":
-            await self.publish()
-            for _ in range(4):  # let updates leave before the put completes
-                await asyncio.sleep(0)
-
-    async def _decide(self, pv: PV, value: Any) -> None:
-        suffix = pv.suffix
-        void = await self.watchdog.notice_stall()
-        if void and suffix not in NEVER_VOID:
-            raise Refusal(
-                Fault.STALLED,
-                "the controller was suspended: commands queued before are void, send it again",
-            )
-        if suffix == "KILL":  # whatever the value is
-            await self._kill(value)
-            return
-        cleaned = parameters.clean(pv, value, self.ranges.get(suffix))
-        command = self._commands.get(suffix)
-        if command is not None:
-            stored = await command(cleaned)
-        else:
-            self.state.require_idle(suffix)
-            if suffix.startswith("FILE:"):
-                self.capture.require_closed(suffix)
-            stored = cleaned
-        if suffix not in UNLOGGED:
-            self.state.accepted()
-        if stored is not None:
-            await self.channels.post(suffix, stored)
-
-    async def _malformed(self, pv: PV, error: Exception) -> None:
-        """Handle a write whose data do not decode as the PV's type."""
-        if pv.suffix == "KILL":
-            await self._put(pv, 1)
-            return
-        text = f"{pv.suffix}: the value written does not fit ({error})"
-        self.state.refused(Refusal(Fault.BAD_PARAMETER, text))
-        self.trace("refused", pv=pv.suffix, fault="bad_parameter", text=text)
-        await self.publish()
-
     # ---- commands ------------------------------------------------------------------------
 
     async def _kill(self, _: Any) -> None:
         self.state.new_epoch()
-        for stopper in self._stoppers:
-            await stopper()
         if self.state.state is not ControllerState.SAFE:
             text = "killed: arm a new token with the new epoch"
             await self.emergency(Termination.KILLED, Fault.KILLED, text)
-            return
-        self.trace("epoch", epoch=self.state.epoch)
-        if not self.safety.reached:
-            await self.make_safe("kill")
+        else:
+            self.trace("epoch", epoch=self.state.epoch)
+            if not self.safety.reached:
+                await self.make_safe("kill")
+        for stopper in self._stoppers:
+            await stopper()
 
     def _require_unblocked(self) -> None:
         for blocker in self._blockers:

@@ -1,24 +1,19 @@
-"""Serving a front end over Channel Access, and the entry points that start an IOC."""
+"""Serving front ends over Channel Access."""
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
-from caproto import CaprotoNetworkError, CaprotoRuntimeError
+from caproto import CaprotoNetworkError, CaprotoRuntimeError, ChannelData
 from caproto.asyncio.server import Context, VirtualCircuit
 from caproto.server.common import DisconnectedCircuit
-from pydantic import ValidationError
 
-from nucleation_bluesky.iocs.afm import AfmFrontEnd
-from nucleation_bluesky.iocs.backend import AfmBackend
-from nucleation_bluesky.iocs.environment import EnvironmentFrontEnd
 from nucleation_bluesky.iocs.trace import Trace
 
 logger = logging.getLogger(__name__)
@@ -115,73 +110,96 @@ def _exit_on_signal(stop: asyncio.Event) -> None:
             loop.add_signal_handler(number, stop.set)
 
 
-async def serve(
-    backend: AfmBackend,
-    prefix: str,
+class Part(Protocol):
+    """What one server serves: a front end."""
+
+    @property
+    def database(self) -> Mapping[str, ChannelData]:
+        """Channels by full PV name."""
+        ...
+
+    async def boot(self) -> None:
+        """Prepare; called before serving."""
+        ...
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs while serving."""
+        ...
+
+    async def close(self) -> None:
+        """End orderly; a second call does nothing."""
+        ...
+
+
+async def serve_parts(
+    parts: Sequence[Part],
     *,
     ready: Callable[[], None] | None = None,
     stop: asyncio.Event | None = None,
-    trace: Path | None = None,
     interfaces: list[str] | None = None,
-    environment: EnvironmentFrontEnd | None = None,
 ) -> None:
-    """Serve an AFM backend until SIGTERM, SIGINT or ``stop``.
+    """Serve front ends until SIGTERM, SIGINT or ``stop``.
 
     Parameters
     ----------
-    backend : AfmBackend
-        The instrument.
-    prefix : str
-        Prefix of the PV names, for instance ``NB:AFM:``.
+    parts : sequence of Part
+        Front ends; booted in this order, closed in this order.
     ready : callable, optional
         Called once clients can connect.
     stop : asyncio.Event, optional
         Ends serving when set.
-    trace : Path, optional
-        Trace file (JSON lines); the backend's own by default.
     interfaces : list of str, optional
         Addresses to listen on; ``EPICS_CAS_INTF_ADDR_LIST`` or the loopback by default.
-    environment : EnvironmentFrontEnd, optional
-        Environment PVs to serve next to the instrument's.
 
     Raises
     ------
     IocError
-        If the port or the trace file cannot be opened.
+        If the port cannot be opened.
     """
     stop = stop or asyncio.Event()
-    try:
-        front = AfmFrontEnd(backend, prefix, trace=Trace(trace or backend.trace))
-    except OSError as error:
-        raise IocError(f"the trace file cannot be written: {error}") from error
     addresses = interfaces or os.environ.get("EPICS_CAS_INTF_ADDR_LIST", LOOPBACK).split()
     if addresses == [LOOPBACK]:
         os.environ.setdefault("EPICS_CAS_AUTO_BEACON_ADDR_LIST", "NO")
         os.environ.setdefault("EPICS_CAS_BEACON_ADDR_LIST", LOOPBACK)
     _exit_on_signal(stop)
     try:
-        await front.boot()
-        database, loops = (
-            dict(front.channels.database),
-            [front.watchdog.run(), front.software.run()],
-        )
-        if environment is not None:
-            database |= environment.database
-            loops.append(environment.run())
+        database: dict[str, ChannelData] = {}
+        for part in parts:
+            await part.boot()
+            database |= part.database
         context = _Context(database, interfaces=addresses)
-        async with _background(*loops):
+        async with _background(*(loop for part in parts for loop in part.loops())):
             server = asyncio.ensure_future(context.run())
             await _until_listening(context, server)
             if ready is not None:
                 ready()
             stopping = asyncio.ensure_future(stop.wait())
             await asyncio.wait({server, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            await front.close()  # safe state first, while the watchdog still runs
+            await _close(parts)  # safe state first, while the watchdogs still run
             stopping.cancel()
             server.cancel()
             await asyncio.gather(server, stopping, return_exceptions=True)
     finally:
-        await front.close()
+        await _close(parts)
+
+
+async def _close(parts: Sequence[Part]) -> None:
+    for part in parts:
+        await part.close()
+
+
+def open_trace(path: Path | None) -> Trace:
+    """Open a trace file.
+
+    Raises
+    ------
+    IocError
+        If it cannot be written.
+    """
+    try:
+        return Trace(path)
+    except OSError as error:
+        raise IocError(f"the trace file cannot be written: {error}") from error
 
 
 async def _until_listening(context: Context, server: "asyncio.Future[None]") -> None:
@@ -196,78 +214,3 @@ async def _until_listening(context: Context, server: "asyncio.Future[None]") -> 
                     ) from error
                 raise IocError("the Channel Access server ended") from error
             await asyncio.sleep(0.01)
-
-
-def parse_speed(text: str | float) -> float:
-    """Return the speed factor of a virtual instrument; 'max' is infinity.
-
-    Raises
-    ------
-    IocError
-        If it is not a number above 0 or 'max'.
-    """
-    if isinstance(text, str) and text.strip().lower() == "max":
-        return float("inf")
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = float("nan")
-    if not speed > 0:
-        raise IocError(f"speed must be a number above 0, or 'max' (got {text!r})")
-    return speed
-
-
-def run_afm_ioc(
-    prefix: str = "NB:AFM:",
-    *,
-    seed: int = 0,
-    speed: str | float = 1.0,
-    truth: Path | None = None,
-    trace: Path | None = None,
-    world: Mapping[str, Any] | None = None,
-    ready: Callable[[], None] | None = None,
-    factory: str = "nucleation_bluesky.iocs.backends.virtual_afm:make_virtual_afm",
-    environment: str = "",
-) -> None:
-    """Run a virtual AFM as an IOC until SIGTERM or SIGINT.
-
-    Parameters
-    ----------
-    prefix : str
-        Prefix of the PV names.
-    seed : int
-        Seed of the virtual sample.
-    speed : float or 'max'
-        Speed of the instrument's clock.
-    truth : Path, optional
-        File for the ground truth.
-    trace : Path, optional
-        Trace file.
-    world : mapping, optional
-        Settings of the virtual world by name.
-    ready : callable, optional
-        Called once clients can connect.
-    factory : str
-        ``module:function(seed, speed, truth, **world) -> AfmBackend``.
-    environment : str
-        Prefix of the environment PVs; empty serves none.
-
-    Raises
-    ------
-    IocError
-        If a setting is unknown or the server cannot start.
-    """
-    if not prefix or any(c.isspace() for c in prefix):
-        raise IocError(f"the prefix {prefix!r} must be non-empty and without spaces")
-    module, _, name = factory.partition(":")
-    make = getattr(importlib.import_module(module), name)
-    try:
-        backend = make(seed, parse_speed(speed), truth, **dict(world or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise IocError(f"the setting '{name}' cannot be used: {first['msg']}") from error
-    except (TypeError, ValueError) as error:
-        raise IocError(f"the virtual instrument cannot be made: {error}") from error
-    around = EnvironmentFrontEnd(environment, seed) if environment else None
-    asyncio.run(serve(backend, prefix, ready=ready, trace=trace, environment=around))

@@ -2,7 +2,8 @@ import socket
 
 import pytest
 from nucleation_bluesky.contract.enums import ControllerState, Termination
-from nucleation_bluesky.iocs.server import IocError, parse_speed, run_afm_ioc
+from nucleation_bluesky.iocs.run import parse_speed, run_afm_ioc
+from nucleation_bluesky.iocs.server import IocError
 
 from tests.iocs.client import Client
 from tests.support.ioc import DEMO, afm_ioc

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 VIRTUAL = "nucleation_bluesky.iocs.backends.virtual_afm:make_virtual_afm"
+VIRTUAL_SECCM = "nucleation_bluesky.iocs.backends.virtual_seccm:make_virtual_seccm"
+DEMO_SECCM = "nucleation_bluesky.iocs.backends.demo_seccm:make_demo_seccm"
 DEMO = "nucleation_bluesky.iocs.backends.demo:make_demo"
 _CHILD = """
 import json, logging, os, sys
 from pathlib import Path
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-from nucleation_bluesky.iocs.server import run_afm_ioc
+from nucleation_bluesky.iocs import run
 options = json.loads(sys.argv[1])
 for key in ("truth", "trace"):
     options[key] = Path(options[key]) if options[key] else None
-run_afm_ioc(**options, ready=lambda: os.write(1, b"ready\\n"))
+getattr(run, sys.argv[2])(**options, ready=lambda: os.write(1, b"ready\\n"))
 """
 
 
@@ -137,10 +139,61 @@ def afm_ioc(
         "world": dict(world or {}),
         "factory": factory,
     }
+    with _running("run_afm_ioc", options, directory, variables, path, truth, timeout) as ioc:
+        yield ioc
+
+
+@contextlib.contextmanager
+def seccm_ioc(
+    directory: Path,
+    *,
+    prefix: str = "NB:SECCM:",
+    camera_prefix: str = "NB:IRM:",
+    seed: int = 0,
+    speed: str | float = "max",
+    truth: Path | None = None,
+    trace: Path | bool = True,
+    world: Mapping[str, Any] | None = None,
+    factory: str = VIRTUAL_SECCM,
+    camera: str = "virtual",
+    camera_settings: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 60.0,
+) -> Iterator[RunningIoc]:
+    """Start a virtual SECCM with its camera as its own process; stop it on leaving."""
+    variables = dict(environment or channel_access_environment())
+    path = directory / "trace.jsonl" if trace is True else (trace or None)
+    options = {
+        "prefix": prefix,
+        "camera_prefix": camera_prefix,
+        "seed": seed,
+        "speed": speed,
+        "truth": str(truth) if truth else None,
+        "trace": str(path) if path else None,
+        "world": dict(world or {}),
+        "factory": factory,
+        "camera": camera,
+        "camera_settings": dict(camera_settings or {}),
+    }
+    with _running("run_seccm_ioc", options, directory, variables, path, truth, timeout) as ioc:
+        yield ioc
+
+
+@contextlib.contextmanager
+def _running(
+    entry: str,
+    options: Mapping[str, Any],
+    directory: Path,
+    variables: dict[str, str],
+    path: Path | None,
+    truth: Path | None,
+    timeout: float,
+) -> Iterator[RunningIoc]:
+    prefix = options["prefix"]
     log = directory / "ioc.log"
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, json.dumps(options)],
+            [sys.executable, "-c", _CHILD, json.dumps(options), entry],
             stdout=subprocess.PIPE,
             stderr=sink,
             env=os.environ | variables,

@@ -1,0 +1,140 @@
+"""SECCM family: landings, pipette and electrometer on top of the front end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from nucleation_bluesky.contract.enums import Fault, Termination
+from nucleation_bluesky.contract.pvs import READING_FIELDS
+from nucleation_bluesky.iocs import landing_parameters
+from nucleation_bluesky.iocs.frontend import FrontEnd
+from nucleation_bluesky.iocs.landing_method import LandingMethod
+from nucleation_bluesky.iocs.parameters import SI
+from nucleation_bluesky.iocs.pvdb import Channels
+from nucleation_bluesky.iocs.seccm_backend import SeccmBackend
+from nucleation_bluesky.iocs.state import Mode, Refusal
+from nucleation_bluesky.iocs.trace import Trace
+
+SETTINGS = ("ELM:RANGE", "ELM:FILTER")
+READBACKS = {"ELM:CURRENT", "ELM:POTENTIAL", "READING"}
+FRESH = 0.01  # s; a read does not measure again within this time
+IDLE_PERIOD = 0.5
+POLL = 0.05
+BOOT_TIMEOUT = 60.0
+
+
+class SeccmFrontEnd(FrontEnd):
+    """Front end of an SECCM.
+
+    Parameters
+    ----------
+    backend : SeccmBackend
+        Controller, and pipette where there is one; the camera has a front end of its own.
+    prefix : str
+        Prefix of the PV names.
+    trace : Trace or None
+        Where events are written.
+    """
+
+    method: LandingMethod
+
+    def __init__(self, backend: SeccmBackend, prefix: str, *, trace: Trace | None = None):
+        def method(channels: Channels) -> LandingMethod:
+            return LandingMethod(backend, channels)
+
+        super().__init__(
+            prefix,
+            "seccm",
+            method,
+            landing_parameters.ranges(backend),
+            trace=trace,
+            ticks=backend.ticks,
+            utc=backend.utc,
+        )
+        self.backend = backend
+        self._count = 0
+        self._measured_at = float("-inf")
+        self.method.pipette.attach(self)
+        self.add_commands({name: self._setter(name) for name in SETTINGS})
+        self.channels.set_refresher(READBACKS, self._refresh)
+
+    async def boot(self) -> None:
+        """Publish limits and positions; safe state, pipette withdrawn from where it may stand."""
+        await self.method.pipette.boot()
+        await super().boot()
+        for suffix, value in getattr(self.backend.controller, "settings", {}).items():
+            await self.channels.post(suffix, value / SI.get(self.channels.pvs[suffix].egu, 1.0))
+        if self.safety.reached:
+            async with asyncio.timeout(BOOT_TIMEOUT):
+                await self.method.withdraw(landing_parameters.si(self.channels, "RETRACT:DISTANCE"))
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what runs while serving."""
+        return [*super().loops(), self.run()]
+
+    def position(self) -> dict[str, float]:
+        """Last known position of the pipette, m."""
+        return self.method.pipette.position
+
+    def _setter(self, name: str) -> Callable[[float], Awaitable[float]]:
+        unit = SI.get(self.channels.pvs[name].egu, 1.0)
+
+        async def apply(value: float) -> float:
+            self.state.require_idle(name)
+            try:
+                applied = await self.backend.controller.set_parameter(name, float(value) * unit)
+            except (ValueError, KeyError, NotImplementedError) as error:
+                text = f"{name}: {error or 'not supported by this instrument'}"
+                raise Refusal(Fault.BAD_PARAMETER, text) from None
+            await self.publish_capabilities()
+            return applied / unit
+
+        return apply
+
+    # ---- electrometer ----------------------------------------------------------------------
+
+    async def measure(self) -> None:
+        """Measure once, outside landings, and publish."""
+        async with self.measuring:
+            if self.state.mode is Mode.RAMP:
+                return
+            self.readings_stale = False
+            reading = await self.backend.controller.measure()
+            self._measured_at = self.clock()
+            self._count += 1
+        values = {
+            "count": self._count,
+            "ticks": self.ticks(),
+            "potential": reading.potential,
+            "current": reading.current,
+            "z": reading.z,
+            "saturated": float(reading.saturated),
+        }
+        post = self.channels.post
+        await post("READING", [values[name] for name in READING_FIELDS])
+        await post("ELM:CURRENT", float(reading.current / SI["pA"]))
+        await post("ELM:POTENTIAL", float(reading.potential))
+
+    async def _refresh(self, _: str) -> None:
+        fresh = self.clock() - self._measured_at < FRESH and not self.readings_stale
+        if self.state.mode is not Mode.RAMP and not fresh:
+            await self._measure_or_fault()
+
+    async def _measure_or_fault(self) -> None:
+        try:
+            await self.measure()
+        except Exception as error:  # noqa: BLE001 - any driver error becomes a visible fault
+            text = f"measurement failed: {type(error).__name__}: {error}"
+            if self.state.active:
+                await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
+            elif self.state.text != text:
+                self.state.refused(Refusal(Fault.BACKEND_ERROR, text))
+                await self.publish()
+
+    async def run(self) -> None:
+        """Measure steadily until cancelled."""
+        while True:
+            due = self.clock() - self._measured_at > IDLE_PERIOD or self.readings_stale
+            if self.state.mode is not Mode.RAMP and due:
+                await self._measure_or_fault()
+            await asyncio.sleep(POLL)
