@@ -40,6 +40,11 @@ _RESUME_TEXTS = {
 }
 
 
+def plan_names(family: str) -> list[str]:
+    """Return the names of the plans of an instrument family."""
+    return [*(function.__name__ for function in FAMILY_PLANS[family]), "resume_map"]
+
+
 def session_plans(session: "Session", *, unattended: bool = False) -> dict[str, PlanFunction]:
     """Return the plans of a session's instrument by name.
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nucleation_bluesky.session.config import load_configuration
+from nucleation_bluesky.session.queue.files import QueueFiles
 from nucleation_bluesky.session.session import Session
 from nucleation_bluesky.session.session_plans import PlanFunction, session_plans
 
@@ -111,12 +112,15 @@ def start(config: Path | str | None = None, *, tiled: bool = True) -> OpenSessio
     chosen = load_configuration(None if config is None else Path(config))
     if data := os.environ.get(DATA_VARIABLE):
         chosen = chosen.model_copy(update={"data_directory": Path(data)})
+    worker = in_worker()
     session = Session(chosen, tiled=tiled)
     session.__enter__()
+    if worker:
+        QueueFiles(session.data).worker_is(os.getpid())
     # before libca's own end in an ordinary process; a worker ends without atexit
     atexit.register(session.close)
     Finalize(None, session.close, exitpriority=100)
-    opened = OpenSession(session, session_plans(session, unattended=in_worker()))
+    opened = OpenSession(session, session_plans(session, unattended=worker))
     _sessions.append(opened)
     install_magics()
     return opened

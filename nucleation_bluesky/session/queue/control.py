@@ -1,0 +1,363 @@
+"""Bring the queue up, look at it, recover it from a dead worker, take it down."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from nucleation_bluesky.session.channel_access import LOOPBACK, free_port
+from nucleation_bluesky.session.config import Configuration
+from nucleation_bluesky.session.queue.files import QueueFiles, State
+from nucleation_bluesky.session.queue.parts import (
+    QueueError,
+    require_packages,
+    start_gateway,
+    start_manager,
+    start_redis,
+)
+from nucleation_bluesky.session.queue.permissions import permissions
+from nucleation_bluesky.session.session_plans import plan_names
+
+START_TIMEOUT = 60.0
+OPEN_TIMEOUT = 180.0
+CLOSE_TIMEOUT = 60.0
+POLL = 0.1
+_NEVER = threading.Event()
+PARTS = ("gateway", "manager", "redis")  # in the order in which they end
+
+
+@dataclass(frozen=True)
+class Status:
+    """What runs.
+
+    Parameters
+    ----------
+    running : dict of str to int
+        Process id by part.
+    manager : dict or None
+        The manager's own status, None where it does not answer.
+    worker_lost : bool
+        The manager thinks that there is a worker, and it has gone.
+    """
+
+    running: dict[str, int]
+    manager: dict[str, Any] | None
+    worker_lost: bool
+
+
+class Queue:
+    """The queue of a data directory.
+
+    Parameters
+    ----------
+    config : Configuration
+        Of the session.
+    source : Path or None
+        File it was read from, for the worker.
+    say : callable
+        Receives short lines.
+    """
+
+    def __init__(
+        self, config: Configuration, source: Path | None, say: Callable[[str], None]
+    ) -> None:
+        require_packages()
+        self.config, self._source, self._say = config, source, say
+        self.files = QueueFiles(config.data_directory)
+
+    # ---- asking ---------------------------------------------------------------------------------
+
+    def ask(self, method: str, *, door: bool = True, timeout: float = 10.0, **params: Any) -> Any:
+        """Send one request.
+
+        Parameters
+        ----------
+        method : str
+            Of the manager's.
+        door : bool
+            Through the gateway, as clients do; False asks the manager itself.
+        timeout : float
+            s.
+        **params
+            Of the method.
+
+        Raises
+        ------
+        QueueError
+            If nobody answers, or the request is refused.
+        """
+        found = self._send(method, params, door=door, timeout=timeout)
+        if found is None:
+            raise QueueError("the queue does not answer; see 'nucleation-bluesky queue status'")
+        if not found.get("success", True):
+            raise QueueError(str(found.get("msg", "refused")))
+        return found
+
+    def _send(
+        self, method: str, params: dict[str, Any], *, door: bool, timeout: float
+    ) -> dict[str, Any] | None:
+        from bluesky_queueserver import CommTimeoutError  # noqa: PLC0415
+        from bluesky_queueserver.manager.comms import ZMQCommSendThreads  # noqa: PLC0415
+
+        state = self.files.state()
+        if state is None:
+            raise QueueError("there is no queue here; start it with 'nucleation-bluesky queue up'")
+        keys = self.files.keys()
+        port = state.control_port if door else state.manager_port
+        client = ZMQCommSendThreads(
+            zmq_server_address=f"tcp://{LOOPBACK}:{port}",
+            timeout_recv=int(timeout * 1000),
+            server_public_key=keys.gateway_public if door else keys.manager_public,
+        )
+        try:
+            return client.send_message(method=method, params=params)
+        except CommTimeoutError:
+            return None
+        finally:
+            client.close()
+
+    def status(self) -> Status:
+        """Look at processes, manager and worker; changes nothing."""
+        state = self.files.state()
+        if state is None:
+            return Status({}, None, worker_lost=False)
+        found = {name: state.process(name) for name in PARTS}
+        running = {name: process.pid for name, process in found.items() if process is not None}
+        told = None
+        if "manager" in running:
+            told = self._send("status", {}, door="gateway" in running, timeout=5.0)
+        worker = self.files.worker()
+        exists = bool(told and told["worker_environment_exists"])
+        return Status(running, told, exists and worker is not None and not worker.alive())
+
+    # ---- up -------------------------------------------------------------------------------------
+
+    def up(self, *, open_environment: bool = True) -> None:
+        """Start what is not running.
+
+        Raises
+        ------
+        QueueError
+            If a part does not start; the message holds the end of its log.
+        """
+        files = self.files
+        files.prepare()
+        keys = files.keys()
+        state = files.state()
+        if state is None or not any(state.process(name) for name in PARTS):
+            state = self._new_state()
+        plans = plan_names(self.config.instrument.family)
+        files.write_yaml(files.permissions, permissions(plans, [self.config.instrument.name]))
+        if state.redis_port and state.process("redis") is None:
+            start_redis(files, state, keys)
+        address = self._redis_address(state)
+        self._await_redis(address)
+        if state.process("manager") is None:
+            start_manager(files, state, keys, address, self._source)
+        self._await("manager", door=False)
+        if state.process("gateway") is None:
+            start_gateway(files, state)
+        self._await("gateway", door=True)
+        self._write_client_environment(state)
+        self.ask("queue_mode_set", mode={"ignore_failures": self.config.queue.ignore_failures})
+        if open_environment:
+            self.open_environment()
+
+    def _new_state(self) -> State:
+        queue = self.config.queue
+        return State(
+            control_port=queue.control_port or free_port(),
+            info_port=queue.info_port or free_port(),
+            manager_port=free_port(),
+            redis_port=0 if queue.redis_file else free_port(),
+        )
+
+    def _redis_address(self, state: State) -> str:
+        named = self.config.queue.redis_file
+        if named is None:
+            return f":{self.files.keys().redis_password}@{LOOPBACK}:{state.redis_port}/0"
+        try:
+            return named.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise QueueError(f"queue.redis_file: cannot read {named}: {error.strerror}") from error
+
+    def _await_redis(self, address: str) -> None:
+        import redis  # noqa: PLC0415
+
+        url = address if "://" in address else f"redis://{address}"
+        deadline = time.monotonic() + START_TIMEOUT
+        with redis.Redis.from_url(url, socket_timeout=2.0) as client:
+            while True:
+                try:
+                    client.ping()
+                except redis.RedisError as error:
+                    self._require_alive("redis")
+                    if time.monotonic() > deadline:
+                        raise QueueError(f"Redis does not answer: {error}") from error
+                    _pause()
+                else:
+                    return
+
+    def _await(self, name: str, *, door: bool) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while self._send("ping", {}, door=door, timeout=1.0) is None:
+            self._require_alive(name)
+            if time.monotonic() > deadline:
+                tail = self.files.log_tail(name)
+                raise QueueError(f"the {name} does not answer; its log ends with:\n{tail}")
+
+    def _require_alive(self, name: str) -> None:
+        state = self.files.state()
+        if state is not None and name in state.processes and state.process(name) is None:
+            tail = self.files.log_tail(name)
+            raise QueueError(f"the {name} has ended; its log ends with:\n{tail}")
+
+    def _write_client_environment(self, state: State) -> None:
+        key = self.files.keys().gateway_public
+        self.files.write(
+            self.files.client_environment,
+            f"export QSERVER_ZMQ_CONTROL_ADDRESS='tcp://{LOOPBACK}:{state.control_port}'\n"
+            f"export QSERVER_ZMQ_INFO_ADDRESS='tcp://{LOOPBACK}:{state.info_port}'\n"
+            f"export QSERVER_ZMQ_PUBLIC_KEY='{key}'\n",
+        )
+
+    def open_environment(self) -> None:
+        """Open the worker's environment: the session with its instrument.
+
+        Raises
+        ------
+        QueueError
+            If it does not open, with the reason from the worker.
+        """
+        if self.ask("status")["worker_environment_exists"]:
+            return
+        self.ask("environment_open")
+        found = self._settled(OPEN_TIMEOUT)
+        if not found["worker_environment_exists"]:
+            raise QueueError(f"the session did not open: {self._why_not_open()}")
+
+    def _settled(self, timeout: float) -> dict[str, Any]:
+        """Wait until the environment is open or closed, not in between."""
+        deadline = time.monotonic() + timeout
+        while True:
+            _pause()
+            found = self.ask("status")
+            busy = ("creating_environment", "closing_environment", "destroying_environment")
+            if found["manager_state"] not in busy:
+                return found
+            if time.monotonic() > deadline:
+                raise QueueError(f"the environment is still in '{found['manager_state']}'")
+
+    def _why_not_open(self) -> str:
+        lines = self.files.log_tail("manager", 200).splitlines()
+        said = [line for line in lines if "Error while executing script" in line]
+        return said[-1].split(": ", 1)[-1] if said else f"see {self.files.logs / 'manager.log'}"
+
+    # ---- recovery -------------------------------------------------------------------------------
+
+    def recover(self) -> list[dict[str, Any]]:
+        """Replace a worker that has died; the item it was at fails when it is run again.
+
+        Returns
+        -------
+        list of dict
+            The queue's items.
+
+        Raises
+        ------
+        QueueError
+            If the worker is alive, or its environment cannot be replaced.
+        """
+        if not self.status().worker_lost:
+            raise QueueError("the worker is not lost; nothing was changed")
+        self.ask("environment_destroy")
+        self._settled(CLOSE_TIMEOUT)
+        self.open_environment()
+        return list(self.ask("queue_get")["items"])
+
+    # ---- down -----------------------------------------------------------------------------------
+
+    def down(self, *, now: bool = False) -> None:
+        """End our processes, in order; the queue itself stays in Redis' file.
+
+        Parameters
+        ----------
+        now : bool
+            Also while a plan runs: it is aborted, its current site is burned.
+
+        Raises
+        ------
+        QueueError
+            If a plan runs and ``now`` is not given.
+        """
+        state = self.files.state()
+        if state is None:
+            return
+        status = self.status()
+        if status.manager is not None:
+            self._close_environment(status, now=now)
+        elif "manager" in status.running:
+            self._say("the manager does not answer; ending it")
+        for name in PARTS:
+            process = state.process(name)
+            if process is not None:
+                _end(process)
+        state.processes.clear()
+        self.files.save(state)
+
+    def _close_environment(self, status: Status, *, now: bool) -> None:
+        told = status.manager or {}
+        if not told["worker_environment_exists"]:
+            return
+        if told["manager_state"] != "idle":
+            if not now:
+                raise QueueError(
+                    f"the queue is in '{told['manager_state']}'; wait for it, stop it with "
+                    "'qserver re pause' and 'qserver re abort', or use --now"
+                )
+            self._abort(told)
+        with contextlib.suppress(QueueError):
+            if not status.worker_lost:
+                self.ask("environment_close", door=False)
+                if not self._settled(CLOSE_TIMEOUT)["worker_environment_exists"]:
+                    return
+        with contextlib.suppress(QueueError):  # its process is ended next in any case
+            self.ask("environment_destroy", door=False)
+            self._settled(CLOSE_TIMEOUT)
+
+    def _abort(self, told: dict[str, Any]) -> None:
+        with contextlib.suppress(QueueError):
+            if told["manager_state"] != "paused":
+                self.ask("re_pause", door=False, option="immediate")
+                self._until(lambda s: s["manager_state"] in ("paused", "idle"))
+            self.ask("re_abort", door=False)
+            self._until(lambda s: s["manager_state"] == "idle")
+
+    def _until(self, reached: Callable[[dict[str, Any]], bool]) -> None:
+        deadline = time.monotonic() + CLOSE_TIMEOUT
+        while not reached(self.ask("status")) and time.monotonic() < deadline:
+            _pause()
+
+
+def _pause() -> None:
+    _NEVER.wait(POLL)
+
+
+def _end(process: psutil.Process) -> None:
+    """End a process of ours and what it started, gently first."""
+    family = [process]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family += process.children(recursive=True)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()
+    _, left = psutil.wait_procs(family, timeout=10)
+    for member in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(left, timeout=5)
