@@ -94,7 +94,7 @@ class Follower:
         found = journals(self.directory) if self.directory.is_dir() else []
         if not found:
             return None
-        latest = found[-1]
+        latest = max(found, key=_age)
         if self._reader is None or self.path is None or _stem(latest) != _stem(self.path):
             self._open(latest)
         self.path = latest
@@ -148,6 +148,14 @@ class Follower:
                 first = run.firsts.setdefault(resource["uid"], doc["indices"]["start"])
                 row = doc["indices"]["stop"] - 1 - first
                 run.rows[resource["data_key"]] = (resource["uid"], row)
+
+
+def _age(path: Path) -> tuple[str, int]:
+    """Second of its start, as its name says, then its last change."""
+    try:
+        return path.name.partition("_")[0], path.stat().st_mtime_ns
+    except FileNotFoundError:  # renamed on closing
+        return path.name.partition("_")[0], 0
 
 
 def _stem(path: Path) -> str:
