@@ -28,7 +28,7 @@ from nucleation_bluesky.contract.camera import (
 from nucleation_bluesky.contract.enums import Fault
 from nucleation_bluesky.contract.pv import PV
 from nucleation_bluesky.iocs import parameters
-from nucleation_bluesky.iocs.frames import FLUSH_FRAMES, QUEUE_SIZE, FrameWriter
+from nucleation_bluesky.iocs.frames import FLUSH_FRAMES, FrameWriter, queue_size
 from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.seccm_backend import CameraBackend, CameraSettings
 from nucleation_bluesky.iocs.state import Refusal
@@ -37,6 +37,7 @@ from nucleation_bluesky.segments import SegmentError
 
 logger = logging.getLogger(__name__)
 PUBLISH_PERIOD = 0.05  # s between updates of the counters
+WAIT_PERIOD = 0.002  # s between looks for room in the queue
 FIXED = {  # accepted with this value only
     "cam1:NumExposures": 1,
     "cam1:BinX": 1,
@@ -137,6 +138,8 @@ class CameraFrontEnd:
         await post("cam1:ArraySize_RBV", 2 * rows * columns)
         await post("HDF1:ArraySize0_RBV", columns)
         await post("HDF1:ArraySize1_RBV", rows)
+        await post("HDF1:QueueSize", queue_size((rows, columns)))
+        await post("HDF1:QueueFree", queue_size((rows, columns)))
 
     # ---- writes --------------------------------------------------------------------------
 
@@ -236,11 +239,14 @@ class CameraFrontEnd:
             await post("cam1:StatusMessage_RBV", "Acquiring")
             await self.backend.start(frames)
             self.trace("camera_started", frames=frames)
+            waits = getattr(self.backend, "waits", False)
             while (frame := await self.backend.next_frame()) is not None:
                 self._frames += 1
                 self._counted += 1
                 enabled = self.channels.value("HDF1:EnableCallbacks") is Callbacks.ENABLE
                 if self._writer is not None and enabled:
+                    while waits and not self._writer.room:
+                        await asyncio.sleep(WAIT_PERIOD)  # noqa: ASYNC110 - a thread's queue
                     self._writer.put(frame)
                     if self._writer.full:
                         await self._end_capture()
@@ -350,7 +356,7 @@ class CameraFrontEnd:
         await post("HDF1:NumCaptured_RBV", written.frames)
         await post("HDF1:ArrayCounter_RBV", written.frames)
         await post("HDF1:DroppedArrays_RBV", written.dropped)
-        await post("HDF1:QueueFree", QUEUE_SIZE - writer.waiting)
+        await post("HDF1:QueueFree", writer.room)
         await post("HDF1:UniqueId_RBV", written.unique_id)
         await post("HDF1:TimeStamp_RBV", written.timestamp - EPICS_EPOCH)
         if written.error:

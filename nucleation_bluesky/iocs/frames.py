@@ -23,7 +23,8 @@ from nucleation_bluesky.contract.camera import (
 from nucleation_bluesky.iocs.seccm_backend import Frame
 from nucleation_bluesky.segments import SegmentError, check_directory, publish_file
 
-QUEUE_SIZE = 500
+QUEUE_FRAMES = 500  # at most
+QUEUE_BYTES = 256 * 2**20  # at most, of frames that wait
 FLUSH_FRAMES = 8
 BATCH_FRAMES = 16
 _NX_CLASSES = {
@@ -45,10 +46,16 @@ class Written:
     error: str
 
 
+def queue_size(shape: tuple[int, int]) -> int:
+    """Return how many frames of this shape may wait for the disk."""
+    return min(QUEUE_FRAMES, max(16, QUEUE_BYTES // max(2 * shape[0] * shape[1], 1)))
+
+
 class FrameWriter:
     """One file of frames; frames are handed over and written in a thread.
 
-    The file is readable while it grows (SWMR) and closed by `close`.
+    The file is readable while it grows (SWMR) and closed by `close`. Frames beyond `queue_size`
+    that wait for the disk are dropped and counted.
 
     Parameters
     ----------
@@ -60,8 +67,6 @@ class FrameWriter:
         Frames after which the file is full, 0 for no limit.
     flush_frames : int
         Frames between flushes.
-    queue_size : int
-        Frames that may wait; further ones are dropped and counted.
 
     Raises
     ------
@@ -76,11 +81,10 @@ class FrameWriter:
         *,
         limit: int = 0,
         flush_frames: int = FLUSH_FRAMES,
-        queue_size: int = QUEUE_SIZE,
     ):
         self.path, self.shape, self.limit = path, shape, limit
         self._flush_frames = max(flush_frames, 1)
-        self._queue: queue.Queue[Frame | None] = queue.Queue(queue_size)
+        self._queue: queue.Queue[Frame | None] = queue.Queue(queue_size(shape))
         self._accepted = self._written = self._flushed = self._dropped = 0
         self._last: Frame | None = None
         self._error = ""
@@ -90,9 +94,9 @@ class FrameWriter:
         self._thread.start()
 
     @property
-    def waiting(self) -> int:
-        """Frames in the queue."""
-        return self._queue.qsize()
+    def room(self) -> int:
+        """Frames that the queue still takes."""
+        return self._queue.maxsize - self._queue.qsize()
 
     @property
     def full(self) -> bool:

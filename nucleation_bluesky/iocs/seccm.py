@@ -9,6 +9,7 @@ from nucleation_bluesky.contract.pvs import READING_FIELDS
 from nucleation_bluesky.iocs import landing_parameters
 from nucleation_bluesky.iocs.frontend import FrontEnd
 from nucleation_bluesky.iocs.landing_method import LandingMethod
+from nucleation_bluesky.iocs.method import Record
 from nucleation_bluesky.iocs.parameters import SI
 from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.seccm_backend import SeccmBackend
@@ -71,6 +72,10 @@ class SeccmFrontEnd(FrontEnd):
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs while serving."""
         return [*super().loops(), self.run()]
+
+    async def _wind_up(self, record: Record) -> None:
+        await super()._wind_up(record)
+        self.trace("withdrawn", **self.position())
 
     def position(self) -> dict[str, float]:
         """Last known position of the pipette, m."""

@@ -204,7 +204,12 @@ class CameraSettings:
 
 @runtime_checkable
 class CameraBackend(Protocol):
-    """A camera."""
+    """A camera.
+
+    A backend may also have ``waits = True``: it is asked for the next frame only when the writer
+    has room. That is for virtual cameras whose clock runs faster than real time; frames of a real
+    camera that the writer cannot take are dropped and counted.
+    """
 
     manufacturer: str
     model: str

@@ -9,14 +9,15 @@ from caproto.threading.client import Context, SharedBroadcaster
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
 from nucleation_bluesky.contract.pvs import RESULT_FIELDS, Kind, family_pvs
 
-PVS = family_pvs("afm")
-
 
 class Client:
+    pvs = family_pvs("afm")
+    fields = RESULT_FIELDS
+
     def __init__(self, ioc, monkeypatch):
         for name, value in ioc.environment.items():
             monkeypatch.setenv(name, value)
-        self.ioc = ioc
+        self.ioc, self.prefix = ioc, ioc.prefix
         self._broadcaster = SharedBroadcaster()
         self._context = Context(self._broadcaster)
         self._pvs = {}
@@ -25,19 +26,19 @@ class Client:
 
     def pv(self, suffix):
         if suffix not in self._pvs:
-            (self._pvs[suffix],) = self._context.get_pvs(self.ioc.prefix + suffix, timeout=5)
+            (self._pvs[suffix],) = self._context.get_pvs(self.prefix + suffix, timeout=5)
             self._pvs[suffix].wait_for_connection(timeout=5)
         return self._pvs[suffix]
 
     def put(self, suffix, value, *, wait=True, timeout=15):
-        kind = PVS[suffix].kind
+        kind = self.pvs[suffix].kind
         if kind is Kind.CHARS:
             value = value.encode() + b"\0"
         self.pv(suffix).write(value, wait=wait, notify=wait, timeout=timeout)
 
     def get(self, suffix):
         data = self.pv(suffix).read(timeout=5).data
-        kind = PVS[suffix].kind
+        kind = self.pvs[suffix].kind
         if kind is Kind.DOUBLES:
             return np.asarray(data)
         if kind is Kind.CHARS:
@@ -56,7 +57,7 @@ class Client:
 
     @property
     def result(self):
-        return dict(zip(RESULT_FIELDS, self.get("RESULT"), strict=True))
+        return dict(zip(self.fields, self.get("RESULT"), strict=True))
 
     @property
     def termination(self):

@@ -311,6 +311,7 @@ class DemoCamera:
 
     def __init__(self, clock: VirtualClock, utc_zero: float, settings: DemoSeccmSettings):
         self._clock, self._utc_zero = clock, utc_zero
+        self.waits = clock.speed > 1
         self.sensor = settings.rows, settings.columns
         self.settings = CameraSettings(0.01, 0.02, (0, 0, settings.columns, settings.rows))
         self._work = settings.frame_work
