@@ -1,0 +1,397 @@
+"""The electrode under the meniscus, sample by sample: charge goes in, state changes, no noise.
+
+Everything is per wetted area. Cathodic current densities count positive in this module.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from scipy.optimize import brentq
+
+from nucleation_bluesky.worlds.seccm.kinetics import (
+    Anodic,
+    Table,
+    fall,
+    metal_share,
+    recovery,
+)
+from nucleation_bluesky.worlds.seccm.settings import SeccmSettings
+from nucleation_bluesky.worlds.seccm.transport import DiffusionLayer
+
+FREEZE = 0.6  # progress at which the particles' population is drawn
+_ACTIVE_SHARE, _DEAD_SHARE, _AT = 0.33, 0.25, 0.27  # metal in recoverable and lost charge
+_ALLOY, _ALLOY_WIDTH = 0.45, 0.03  # V
+_SMALL = 1e-9  # C/m2
+_TANGIBLE = 2.0  # C/m2
+_NET = 1e-3  # A/m2
+_LASTING = 0.12  # progress that stripping does not undo: the SEI's
+
+
+class Population(Protocol):
+    """What the electrode needs to know of the particles."""
+
+    progress: np.ndarray  # at which each nucleates, rising
+    share: list[float]  # cumulative growth weight, ends at 1; one longer than progress
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random truth of one landing's electrode.
+
+    Parameters
+    ----------
+    table : Table
+        Potentials and times against current density.
+    ce_first, ce_last, ce_cycles : float
+        Efficiency of cycle 1 and 10 and its rise.
+    share_factor : float
+        Factor on the share of charge that becomes metal.
+    """
+
+    table: Table
+    ce_first: float
+    ce_last: float
+    ce_cycles: float
+    share_factor: float
+
+    def efficiency(self, cycle: int) -> float:
+        """Recoverable share of the cathodic charge in cycle 1, 2, ..."""
+        rise = -math.expm1(-(cycle - 1) / self.ce_cycles) / -math.expm1(-9 / self.ce_cycles)
+        return self.ce_first + (self.ce_last - self.ce_first) * rise
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that changes; charges in C/m2."""
+
+    potential: float
+    layer: np.ndarray
+    surface: float = 1.0  # concentration at the surface over bulk
+    age: float = 0.0  # s since first contact
+    progress: float = 0.0  # towards the next nucleation
+    clock: float = 0.0  # of the first nucleation, goes on beyond 1
+    nucleated: bool = False
+    relaxed: float = 0.0  # time constants since nucleation
+    metal: float = 0.0  # active Li
+    rich: float = 0.0
+    poor: float = 0.0
+    cycle: int = 1
+    stripping: bool = False
+    episode: float = 0.0  # recoverable charge when stripping began
+    stripped: float = 0.0
+    resumed: float = 0.0  # cathodic charge since
+    top_metal: float = 0.0
+    top_alloy: float = 0.0
+    weighed: float = 0.0  # sum of j dq before the population is drawn
+    cathodic: float = 0.0  # all cathodic faradaic charge
+    anodic: float = 0.0
+    frozen: bool = False
+    mean_density: float = 0.0  # current density that decided the population, A/m2
+    potentiodynamic: bool = False
+    # metal per unit of growth weight, and film, with their moments of local efficiency
+    dead: float = 0.0
+    dead_u: float = 0.0
+    active: float = 0.0
+    active_u: float = 0.0
+    survival: float = 1.0
+    alloy_u: float = 0.0
+    sei: float = 0.0
+    sei_u: float = 0.0
+    slope: float = field(default=0.0)  # last change of potential, a guess for the next
+
+    def copy(self) -> "State":
+        """Independent copy."""
+        return replace(self, layer=self.layer.copy())
+
+    @property
+    def film(self) -> tuple[float, float]:
+        """Charge of the film, and its first moment of local efficiency."""
+        return self.sei + self.rich + self.poor, self.sei_u - self.alloy_u
+
+
+class Electrode:
+    """Laws of one landing's electrode; the state is handed in.
+
+    Parameters
+    ----------
+    settings : SeccmSettings
+        The world.
+    draw : Draw
+        This landing's truth.
+    area : float
+        Footprint, m2.
+    populate : callable
+        Called with (current density, potentiodynamic) when the particles are drawn.
+    """
+
+    def __init__(
+        self,
+        settings: SeccmSettings,
+        draw: Draw,
+        area: float,
+        populate: Callable[[float, bool], Population],
+    ) -> None:
+        self._p, self.draw = settings, draw
+        self.layer = DiffusionLayer(
+            settings.diffusion, settings.concentration, settings.limiting_current / area
+        )
+        self._anodic = Anodic(
+            settings.peak_potentials, settings.peak_width, settings.oxidation_potential
+        )
+        self._populate = populate
+        self._population: Population | None = None
+        self._times: list[float] = []
+        self.share = 0.0
+        self._cycle = (0, 1.0, 1.0, 0.0)  # number, scale, efficiency, spread
+        self._bounds = (
+            settings.reference_offset - settings.potential_range,
+            settings.reference_offset + settings.potential_range,
+        )
+
+    def initial(self) -> State:
+        """State at first contact."""
+        return State(self._p.rest_potential, self.layer.initial())
+
+    def thaw(self) -> None:
+        """Forget the population (a state before it was drawn was restored)."""
+        self._population = None
+
+    def spread(self, cycle: int) -> float:
+        """Spatial sd of the efficiency in a cycle."""
+        p = self._p
+        wide = p.ce_spread * math.exp(-(cycle - 1) / p.ce_spread_cycles)
+        efficiency = self.draw.efficiency(cycle)
+        return min(wide, 0.44 * efficiency, 0.44 * (1 - efficiency))
+
+    def scale(self, cycle: int) -> float:
+        """Cathodic kinetics of a cycle over those of the first."""
+        p = self._p
+        return p.charge_decay + (1 - p.charge_decay) * math.exp(
+            -(cycle - 1) / p.charge_decay_cycles
+        )
+
+    def growth_potential(self, density: float) -> float:
+        """Plateau at a current density in the first cycle, V."""
+        table = self.draw.table
+        return table.potential(list(table.growth), density)
+
+    # ---- one step ------------------------------------------------------------------------
+    def step(self, s: State, controlled: bool, setpoint: float, dt: float) -> float:
+        """Advance by ``dt``; return the current density, cathodic positive, capacitive included.
+
+        Parameters
+        ----------
+        s : State
+            Changed in place.
+        controlled : bool
+            True where the potential is controlled, False for the current.
+        setpoint : float
+            Potential, V against Li/Li+, or cathodic current density, A/m2.
+        dt : float
+            s.
+        """
+        table, p = self.draw.table, self._p
+        if s.cycle != self._cycle[0]:
+            self._cycle = (
+                s.cycle,
+                self.scale(s.cycle),
+                self.draw.efficiency(s.cycle),
+                self.spread(s.cycle),
+            )
+        scale = self._cycle[1]
+        factor = scale * min(1.0, max(s.surface, 0.002) / p.depletion_threshold)
+        h = fall(s.progress)
+        nodes = table.potentials(p.rest_potential, h, recovery(s.relaxed), nucleated=s.nucleated)
+        before = s.potential
+        residual = p.residual_current * math.exp(-s.age / p.residual_time)
+        if controlled:
+            e, total = setpoint, 0.0
+            j = factor * table.density(nodes, e)
+            if not s.nucleated:
+                j /= 1 + self._stiffness(s, h, j / scale, dt)
+        else:
+            total = setpoint
+            e = self._solve(s, nodes, factor, setpoint - residual, dt)
+            j = 0.0
+        lost, parasitic = self._oxidise(s, e, dt)
+        if not controlled:  # what is commanded flows, to the last electron
+            rest = (lost[0] + lost[1] + lost[2]) / dt + parasitic
+            j = max(setpoint - residual - p.capacitance * (before - e) / dt + rest, 0.0)
+        net = j - (lost[0] + lost[1] + lost[2]) / dt - parasitic
+        if controlled:
+            total = net + residual + p.capacitance * (before - e) / dt
+        s.potential, s.slope = e, e - before
+        s.age += dt
+        self._count_cycles(s, net, dt)
+        self._deposit(s, j, scale, dt, controlled)
+        if residual > 0:
+            s.sei += residual * dt
+            s.cathodic += residual * dt
+        s.surface = self.layer.advance(s.layer, net, dt)
+        return total
+
+    def _stiffness(self, s: State, h: float, j: float, dt: float) -> float:
+        """How much a step's own progress slows it (linearly implicit in progress)."""
+        if s.progress >= 1 or j <= 0:
+            return 0.0
+        slope = (h - fall(s.progress + 1e-5)) / 1e-5
+        table = self.draw.table
+        width = (table.nucleation[4] - table.nucleation[5]) / (table.s[5] - table.s[4])
+        top = self._p.rest_potential - table.nucleation[5]
+        gain = slope * top / (width * (1 - min(h, 0.999)))
+        return gain * dt / (table.nucleation_time(j) * self._p.potentiodynamic_charge)
+
+    def _oxidise(self, s: State, e: float, dt: float) -> tuple[tuple[float, float, float], float]:
+        """Empty the reservoirs at potential ``e`` for ``dt``; charges, and parasitic current."""
+        if e <= 0:
+            return (0.0, 0.0, 0.0), 0.0
+        k = self._anodic.rates(e)
+        lost = (
+            -s.metal * math.expm1(-k[0] * dt),
+            -s.rich * math.expm1(-k[1] * dt),
+            -s.poor * math.expm1(-k[2] * dt),
+        )
+        parasitic = self._anodic.parasitic(e)
+        taken = lost[0] + lost[1] + lost[2]
+        s.anodic += taken + parasitic * dt
+        if taken > 0:
+            self._strip(s, lost, taken)
+        return lost, parasitic
+
+    def _strip(self, s: State, lost: tuple[float, float, float], taken: float) -> None:
+        if s.metal > _SMALL:
+            keep = 1 - lost[0] / s.metal
+            s.metal *= keep
+            s.active *= keep
+            s.active_u *= keep
+            s.survival *= keep
+        alloy = s.rich + s.poor
+        if alloy > _SMALL:
+            left = alloy - lost[1] - lost[2]
+            s.rich, s.poor = s.rich - lost[1], s.poor - lost[2]
+            s.alloy_u *= left / alloy
+            gone = (lost[1] + lost[2]) / max(s.top_alloy, _TANGIBLE)
+            s.progress = max(s.progress - gone, min(s.progress, _LASTING))
+        if s.nucleated and s.metal < 0.02 * s.top_metal:
+            s.nucleated, s.relaxed, s.top_metal = False, 0.0, 0.0
+
+    def _count_cycles(self, s: State, net: float, dt: float) -> None:
+        """A cycle ends where plating begins after a tangible part has been stripped."""
+        if net < -_NET:
+            if s.stripped == 0.0:
+                s.episode = max(s.metal + s.rich + s.poor - net * dt, _TANGIBLE)
+            s.stripped -= net * dt
+            s.stripping = s.stripping or s.stripped > 0.05 * s.episode
+            s.resumed = 0.0
+        elif net > _NET and s.stripped > 0:
+            s.resumed += net * dt
+            if s.resumed > 0.05 * s.episode:
+                s.cycle += s.stripping
+                s.top_alloy = s.rich + s.poor
+                s.stripping, s.stripped = False, 0.0
+
+    def _deposit(self, s: State, j: float, scale: float, dt: float, controlled: bool) -> None:
+        """Take in cathodic current density ``j``."""
+        dq = j * dt
+        if dq <= 0:
+            return
+        time = self.draw.table.nucleation_time(j / scale)
+        s.cathodic += dq
+        if controlled:
+            time *= self._p.potentiodynamic_charge
+        s.clock += dt / time
+        if s.nucleated:
+            s.relaxed += dt / (self._p.relaxation * time)
+        else:
+            s.progress += dt / time
+            if s.progress >= 1:
+                s.nucleated, s.progress, s.relaxed = True, 1.0, 0.0
+        if not s.frozen:
+            s.weighed += j * dq
+            if s.clock >= FREEZE:
+                s.frozen = True
+                s.mean_density = s.weighed / s.cathodic
+                s.potentiodynamic = controlled
+        self._divide(s, dq)
+
+    def _born(self, s: State) -> float:
+        """Share of the particles' growth weight that has nucleated."""
+        if not s.frozen:
+            return 0.0
+        if self._population is None:
+            self._population = self._populate(s.mean_density, s.potentiodynamic)
+            self._times = self._population.progress.tolist()
+            self.share = self.draw.share_factor * metal_share(self._p, s.mean_density)
+            if s.potentiodynamic:
+                self.share *= self._p.potentiodynamic_metal
+        return self._population.share[bisect_right(self._times, s.clock)]
+
+    def _divide(self, s: State, dq: float) -> None:
+        """Divide cathodic charge into active and dead metal, alloy and SEI."""
+        born = self._born(s)
+        efficiency, spread = self._cycle[2:]
+        metal = self.share / _AT * born if born else 0.0
+        good, bad = efficiency * dq, (1 - efficiency) * dq
+        active = good * min(_ACTIVE_SHARE * metal, 0.95)
+        dead = bad * min(_DEAD_SHARE * metal, 0.95)
+        if born:
+            s.metal += active
+            s.top_metal = max(s.top_metal, s.metal)
+            s.active += active / born
+            s.dead += dead / born
+            s.active_u += active / born * spread / efficiency
+            s.dead_u += dead / born * spread / (1 - efficiency)
+        # an alloy forms only well below the potential at which it would dissolve
+        formed = 1 / (1 + math.exp(min((s.potential - _ALLOY) / _ALLOY_WIDTH, 60.0)))
+        alloy, sei = (good - active) * formed, bad - dead + (good - active) * (1 - formed)
+        if s.progress < self._p.rich_alloy_from:
+            s.poor += alloy
+        else:
+            s.rich += alloy
+        s.top_alloy = max(s.top_alloy, s.rich + s.poor)
+        s.alloy_u += alloy * spread / efficiency
+        s.sei += sei
+        s.sei_u += sei * spread / (1 - efficiency)
+
+    # ---- galvanostat ---------------------------------------------------------------------
+    def _solve(
+        self, s: State, nodes: list[float], factor: float, wanted: float, dt: float
+    ) -> float:
+        """Potential at which faradaic and capacitive currents add up to ``wanted``."""
+        table, before = self.draw.table, s.potential
+        per_volt = self._p.capacitance / dt
+        rates, parasitic = self._anodic.rates, self._anodic.parasitic
+        metal, rich, poor = s.metal / dt, s.rich / dt, s.poor / dt
+
+        def anodic(e: float) -> float:
+            if e <= 0:
+                return 0.0
+            k = rates(e)
+            value = metal * math.expm1(-k[0] * dt) + rich * math.expm1(-k[1] * dt)
+            return poor * math.expm1(-k[2] * dt) + value - parasitic(e)
+
+        if wanted > 0:
+            e = table.balance(nodes, factor, per_volt, before, wanted)
+            if e is not None and -anodic(e) < 1e-4 * wanted and e > self._bounds[0]:
+                return e
+
+        def excess(e: float) -> float:
+            return factor * table.density(nodes, e) + per_volt * (before - e) - wanted + anodic(e)
+
+        low_end, high_end = self._bounds
+        a = min(max(before + s.slope, low_end), high_end)
+        up = excess(a) > 0  # excess falls with potential
+        step = 1e-4 + 0.5 * abs(s.slope)
+        while True:
+            b = min(max(a + step if up else a - step, low_end), high_end)
+            if (excess(b) <= 0) == up:
+                break
+            if b in (low_end, high_end):
+                return b
+            a, step = b, step * 4
+        low, high = (a, b) if a < b else (b, a)
+        return float(brentq(excess, low, high, xtol=1e-7, rtol=1e-12))
