@@ -99,7 +99,10 @@ def _listen(preferred: int) -> socket.socket:
 async def _leave_after_last_user(server: uvicorn.Server, files: ServerFiles, linger: float) -> None:
     last_seen = time.monotonic()
     while not server.should_exit:
-        if files.users.any_alive():
+        if not files.home.is_dir():
+            logger.error("the data directory is gone, stopping")
+            server.should_exit = True
+        elif files.users.any_alive():
             last_seen = time.monotonic()
         elif time.monotonic() - last_seen > linger and _take_leave(files):
             logger.info("no user left, stopping")
@@ -134,6 +137,8 @@ async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None
     files.write_state(ServerState(Owner.current().to_dict(), port, readable))
     give_way()
     watch = asyncio.create_task(_leave_after_last_user(server, files, linger))
+    # a server that nobody watches would never end
+    watch.add_done_callback(lambda _: setattr(server, "should_exit", True))
     try:
         await server.serve(sockets=[sock])
     finally:
