@@ -76,21 +76,19 @@ class FilmRecord(Device):
 class FilmClock:
     """Bounds the camera's clock by the controller's, from the order of events.
 
-    A frame's exposure begins after the camera was told to start and ends before the frame is seen.
-    With t the camera's time stamp (start of an exposure) and c the controller's clock,
-    ``t_last + exposure - c_end <= offset <= t_first - c_begin``, whatever the camera's delays;
-    where the first frame is seen at ``c_arrived``, ``t_first + exposure - c_arrived <= offset``.
+    A frame is stamped after the camera was told to start and before the frame is seen. With t the
+    camera's time stamps and c the controller's clock, ``t_last - c_end <= offset <= t_first -
+    c_begin``, whatever the camera's delays; where the first frame is seen at ``c_arrived``, also
+    ``t_first - c_arrived <= offset``.
 
     Parameters
     ----------
     clock : callable or None
         The controller's UTC, s since 1970.
-    exposure, period : float
-        Exposure time and time between frames, s.
     """
 
-    def __init__(self, clock: Callable[[], float] | None, exposure: float, period: float) -> None:
-        self._clock, self._exposure, self._period = clock, exposure, period
+    def __init__(self, clock: Callable[[], float] | None) -> None:
+        self._clock = clock
         self._begin = self._arrived = self._end = math.nan
 
     def _now(self) -> float:
@@ -123,9 +121,9 @@ class FilmClock:
             distribution); NaN without a clock, or where the bounds contradict each other.
         """
         highest = first + EPICS_EPOCH - self._begin
-        lowest = last + EPICS_EPOCH + self._exposure - self._end
+        lowest = last + EPICS_EPOCH - self._end
         if math.isfinite(self._arrived):
-            lowest = max(lowest, first + EPICS_EPOCH + self._exposure - self._arrived)
+            lowest = max(lowest, first + EPICS_EPOCH - self._arrived)
         if not (math.isfinite(highest) and math.isfinite(lowest)):
             return math.nan, math.nan
         half = (highest - lowest) / 2

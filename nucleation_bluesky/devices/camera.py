@@ -153,6 +153,7 @@ class FilmCamera(Device):
         self.last: Film | None = None
         self._worker = Worker(f"{name}-worker")
         self._shape = (0, 0)
+        self._times = (0.0, 0.0)
         self._count = 0  # frames announced since staging
         self._films = 0
         self._prefix = ""
@@ -184,14 +185,12 @@ class FilmCamera(Device):
         return self.data_directory
 
     def configure_film(self, *, exposure: float = 0.0, period: float = 0.0) -> None:
-        """Set exposure time and time between frames, s; 0 leaves them as they are.
+        """Say exposure time and time between frames, s; 0 leaves them. Put by `stage`.
 
         Raises
         ------
         BadValueError
             If a value is not finite, negative, or the exposure is longer than the period.
-        PutRefusedError
-            If the camera does not take a value.
         """
         if not all(math.isfinite(v) and v >= 0 for v in (exposure, period)):
             raise BadValueError("exposure and period of a film must be times of 0 s or more")
@@ -199,8 +198,7 @@ class FilmCamera(Device):
             raise BadValueError(
                 f"an exposure of {exposure:g} s does not fit into a frame every {period:g} s"
             )
-        puts = ((self.exposure, exposure), (self.period, period))
-        write_together([(signal, value) for signal, value in puts if value])
+        self._times = (exposure, period)
 
     # -- staging ---------------------------------------------------------------------------------
 
@@ -233,6 +231,8 @@ class FilmCamera(Device):
                     (self.file_template, FILE_TEMPLATE),
                 ]
             )
+            times = zip((self.exposure, self.period), self._times, strict=True)
+            write_together([(signal, value) for signal, value in times if value])
             self._shape = self.frame_shape()
         except BaseException:
             super().unstage()
@@ -308,7 +308,7 @@ class FilmCamera(Device):
                 f"({self.write_message.get() or 'no message'})"
             )
         exposure, period = read_together([self.exposure, self.period])
-        self._watch = FilmClock(self.clock, exposure, max(period, exposure))
+        self._watch = FilmClock(self.clock)
         self._filming = True
         before = self.counter.get()
         self._watch.begin()
