@@ -245,8 +245,8 @@ class CameraFrontEnd:
                 self._counted += 1
                 enabled = self.channels.value("HDF1:EnableCallbacks") is Callbacks.ENABLE
                 if self._writer is not None and enabled:
-                    while waits and not self._writer.room:
-                        await asyncio.sleep(WAIT_PERIOD)  # noqa: ASYNC110 - a thread's queue
+                    while waits and not self._writer.room:  # noqa: ASYNC110 - a thread's queue
+                        await asyncio.sleep(WAIT_PERIOD)
                     self._writer.put(frame)
                     if self._writer.full:
                         await self._end_capture()

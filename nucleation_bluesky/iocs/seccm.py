@@ -1,6 +1,7 @@
 """SECCM family: landings, pipette and electrometer on top of the front end."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -16,6 +17,7 @@ from nucleation_bluesky.iocs.seccm_backend import SeccmBackend
 from nucleation_bluesky.iocs.state import Mode, Refusal
 from nucleation_bluesky.iocs.trace import Trace
 
+logger = logging.getLogger(__name__)
 SETTINGS = ("ELM:RANGE", "ELM:FILTER")
 READBACKS = {"ELM:CURRENT", "ELM:POTENTIAL", "READING"}
 FRESH = 0.01  # s; a read does not measure again within this time
@@ -66,8 +68,18 @@ class SeccmFrontEnd(FrontEnd):
         for suffix, value in getattr(self.backend.controller, "settings", {}).items():
             await self.channels.post(suffix, value / SI.get(self.channels.pvs[suffix].egu, 1.0))
         if self.safety.reached:
+            await self._withdraw_at_boot()
+
+    async def _withdraw_at_boot(self) -> None:
+        """Withdraw from wherever an earlier controller left the pipette."""
+        distance = landing_parameters.si(self.channels, "RETRACT:DISTANCE")
+        try:
             async with asyncio.timeout(BOOT_TIMEOUT):
-                await self.method.withdraw(landing_parameters.si(self.channels, "RETRACT:DISTANCE"))
+                await self.method.withdraw(distance)
+        except Exception as error:  # any driver error: serve, in state fault
+            logger.exception("withdrawal at boot")
+            text = f"the pipette could not be withdrawn: {type(error).__name__}: {error}"
+            await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs while serving."""
