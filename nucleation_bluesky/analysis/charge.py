@@ -1,8 +1,12 @@
 """Charge of the growth and the particle it made."""
 
+from functools import partial
+
 import numpy as np
 from scipy.constants import physical_constants
 
+from nucleation_bluesky.analysis.after_trip import charge_after_trip
+from nucleation_bluesky.analysis.growth import current_integral
 from nucleation_bluesky.analysis.inference import Inference
 from nucleation_bluesky.analysis.ramps import Material, RampSet
 
@@ -29,11 +33,11 @@ def raw_charge(ramps: RampSet, period: np.ndarray) -> np.ndarray:
 def growth_charge(
     ramps: RampSet, inference: Inference, period: np.ndarray, nucleated: np.ndarray
 ) -> np.ndarray:
-    """Net charge of the growth, background subtracted, samples after the trip included.
+    """Net charge of the growth, background subtracted, what flowed after the trip included.
 
     Up to the trip the fitted growth law is integrated (a compliance ramp samples the growth only
     a few times, where a plain sum would err by half an interval) and what the samples say beyond
-    it is added. After the trip the samples are summed.
+    it is added. After the trip the samples are summed, less what the channel's pole had held.
 
     Returns
     -------
@@ -43,38 +47,64 @@ def growth_charge(
     out = np.where(inference.fitted & inference.present[0], 0.0, np.nan)
     if not inference.present[0]:
         return out
-    latency = ramps.instrument.abort_latency or 0.0
-    for site in np.flatnonzero(nucleated & inference.fitted):
-        last, trip = int(inference.anchors.last[site]), int(inference.anchors.trip[site])
-        sign, dt = inference.sign[site], period[site]
+    sites = np.flatnonzero(nucleated & inference.fitted)
+    latency = (ramps.instrument.abort_latency or 0.0) / period
+    last, trip = inference.anchors.last, inference.anchors.trip
+    grown = partial(_law_charge, inference)
+    out[sites] = grown(sites, inference.distance[sites]) * period[sites]
+    at_end = sites[trip[sites] == last[sites]]
+    late = grown(at_end, inference.distance[at_end] + latency[at_end])
+    out[at_end] += late * period[at_end] - out[at_end]
+    after = np.zeros(len(sites))
+    noise = np.zeros(len(sites))
+    tail = np.zeros(len(sites))
+    for k, site in enumerate(sites):
+        begin, end = int(last[site]), int(ramps.offsets[site + 1])
+        sign, dt = inference.sign[site], float(period[site])
         level, slope = inference.background[site, 0], inference.slope[site, 0]
-        d, amplitude = inference.distance[site], inference.amplitude[site, 0]
-        power = inference.power[site, 0]
-        lead = inference.lead[site]
-
-        def grown(age: float, a: float = amplitude, q: float = power, b: float = lead) -> float:
-            return a * ((age + b) ** (q + 1.0) - b ** (q + 1.0)) / (q + 1.0)
-
-        law = grown(d)
-        total = sign * law * dt
-        end = int(ramps.offsets[site + 1])
-        after = ramps.current[last:end].astype(float) - level
-        after -= slope * np.arange(end - last)
-        before = after[: trip - last + 1]
-        if trip > last:
-            total += np.trapezoid(np.nan_to_num(before), dx=dt)
-        elif latency > 0:
-            total += sign * (grown(d + latency / dt) - law) * dt
-        if end > trip + 1:
-            held = ramps.bias is not None and np.isclose(
-                ramps.bias[trip + 1], ramps.bias[trip], rtol=0.02
-            )
-            post = after[trip - last + 1 :]
+        raw = ramps.current[begin:end].astype(float)
+        signal = sign * (raw - level - slope * np.arange(end - begin))
+        middle = int(trip[site]) - begin
+        if middle > 0:
+            out[site] += np.trapezoid(np.nan_to_num(signal[: middle + 1]), dx=dt)
+        posts = end - 1 - int(trip[site])
+        if posts > 0:
             # away from the ramp its leakage and C dV/dt are gone: nothing is known to subtract
-            post = post if held else ramps.current[trip + 1 : end].astype(float)
-            total += float(np.nansum(post)) * dt
-        out[site] = total
+            post = (
+                signal[middle + 1 :] if _held(ramps, int(trip[site])) else sign * raw[middle + 1 :]
+            )
+            tail[k] = signal[middle]
+            after[k] = float(np.nansum(post)) * dt - tail[k] * dt * _held_share(inference, posts)
+            noise[k] = np.sqrt(posts) * float(inference.noise[0]) * dt
+    some = noise > 0
+    after[some] = charge_after_trip(after[some], tail[some], noise[some])
+    out[sites] += after
+    out[sites] *= inference.sign[sites]
     return out
+
+
+def _law_charge(inference: Inference, sites: np.ndarray, age: np.ndarray) -> np.ndarray:
+    """Integral of the fitted growth current up to an age in samples, A samples."""
+    shape = (inference.degree[sites, 0], inference.crossover[sites, 0])
+    lead = inference.lead[sites]
+    grown = current_integral(age + lead, *shape) - current_integral(lead, *shape)
+    return inference.amplitude[sites, 0] * grown
+
+
+def _held(ramps: RampSet, trip: int) -> bool:
+    """Whether the bias stayed after the trip."""
+    return ramps.bias is not None and bool(
+        np.isclose(ramps.bias[trip + 1], ramps.bias[trip], rtol=0.02)
+    )
+
+
+def _held_share(inference: Inference, posts: int) -> float:
+    """Sum of the samples by which the channel's pole gives back what it held at the trip."""
+    pole = float(inference.pole[0])
+    if not np.isfinite(pole) or pole <= 0.0:
+        return 0.0
+    decay = float(np.exp(-1.0 / pole))
+    return decay * (1.0 - decay**posts) / (1.0 - decay)
 
 
 def particle_volume(charge: np.ndarray, material: Material) -> np.ndarray:

@@ -1,72 +1,70 @@
 """Shapes of the signals that follow a nucleation, as seen through one-pole channels.
 
-A hemisphere of radius a that grows under interfacial and spreading resistance obeys
-(alpha a + beta) da = eta dt: a rises as t - t0 at first and bends towards (t - t0)**0.5. The
-height follows a, the current a**2 da/dt. Both are powers of t - t0 over the short stretch that
-decides an onset; a family of powers stands for the growth laws between and around these limits.
+A hemisphere of radius a that grows under interfacial and spreading resistance (Kumar et al. 2013)
+obeys (alpha a + beta) da = eta dt. At constant overpotential a rises as t - t0 at first and bends
+towards (t - t0)**0.5 beyond a crossover time beta**2 / (alpha eta); the height follows a, the
+current a**2 da/dt. Powers of t - t0 stand for whatever else may grow.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import hyp1f1
+from scipy.signal import lfilter
 
-# equal positions belong together: a ~ t**p gives a**2 da/dt ~ t**(3 p - 1)
-HEIGHT_POWERS = (0.5, 0.7, 0.85, 1.0, 1.5)
-CURRENT_POWERS = (0.5, 1.1, 1.55, 2.0, 3.0)
-HEMISPHERE_LAWS = 4  # the first of them lie between interfacial and spreading resistance
-_TABLE_END = 60.0
+_STEP = 0.01  # of tabulated responses, samples
 
 
-@lru_cache(maxsize=64)
-def _table(power: float) -> tuple[np.ndarray, np.ndarray]:
-    """Response of exp(-x) to x**power for x up to _TABLE_END, divided by x**power."""
-    x = np.concatenate([[0.0], np.geomspace(1e-3, _TABLE_END, 600)])
-    # int_0^x exp(s - x) s**p ds = x**(p + 1) / (p + 1) * 1F1(1; p + 2; -x)
-    return x, x / (power + 1.0) * hyp1f1(1.0, power + 2.0, -x)
-
-
-def filtered_power(elapsed: np.ndarray, power: float, pole: float) -> np.ndarray:
-    """Return ``elapsed**power`` (0 before 0) after a one-pole low-pass of time constant ``pole``.
+@dataclass(frozen=True)
+class Law:
+    """Unit signal of a growth law.
 
     Parameters
     ----------
-    elapsed : ndarray
-        Time since the onset, any unit.
-    power : float
-        Exponent of the growth law, greater than 0.
-    pole : float
-        Time constant in the same unit; 0 for none.
-
-    Returns
-    -------
-    ndarray
-        Same shape as ``elapsed``.
+    degree : float
+        The signal begins as ``t**degree``; a power law goes on like that.
+    crossover : float
+        Time at which the spreading resistance takes over, samples; infinite for a pure power.
+    current : bool
+        Whether a hemisphere's current is meant and not its radius.
     """
-    u = np.maximum(elapsed, 0.0)
-    raw = u if power == 1.0 else u**power
-    if pole <= 0.0:
-        return raw
-    x, ratio = _table(power)
-    scaled = u / pole
-    gain = np.interp(scaled, x, ratio)
-    gain = np.where(scaled > _TABLE_END, 1.0 - power / np.maximum(scaled, 1.0), gain)
-    return raw * gain
+
+    degree: float
+    crossover: float = np.inf
+    current: bool = False
+
+    def value(self, elapsed: np.ndarray | float) -> np.ndarray:
+        """Return the signal at times since the onset (not negative)."""
+        t = np.asarray(elapsed, dtype=float)
+        if np.isinf(self.crossover):
+            return t**self.degree
+        root = np.sqrt(1.0 + 2.0 * t / self.crossover)
+        radius = 2.0 * t / (1.0 + root)
+        return radius**2 / root if self.current else radius
 
 
-def started_power(elapsed: np.ndarray, power: float, pole: float, lead: float) -> np.ndarray:
-    """Return ``(elapsed + lead)**power`` from elapsed = 0 on, behind a one-pole low-pass.
+CROSSOVERS = (np.inf, 48.0, 12.0, 3.0, 0.5)
+# equal positions belong together
+HEMISPHERE = {
+    "height": tuple(Law(1.0, c) for c in CROSSOVERS),
+    "current": tuple(Law(2.0, c, current=True) for c in CROSSOVERS),
+}
+FREE = {
+    "height": tuple(Law(p) for p in (0.5, 0.7, 0.85, 1.0, 1.5)),
+    "current": tuple(Law(p) for p in (0.5, 1.1, 1.55, 2.0, 3.0)),
+}
 
-    A nucleus begins with a finite radius, as if it had grown for the time ``lead`` before.
-    """
-    if lead <= 0.0:
-        return filtered_power(elapsed, power, pole)
-    born = elapsed > 0.0
-    whole = filtered_power(np.where(born, elapsed + lead, 0.0), power, pole)
-    if pole <= 0.0:
-        return whole
-    held = filtered_power(np.array(lead), power, pole)
-    return whole - np.where(born, np.exp(-np.maximum(elapsed, 0.0) / pole) * held, 0.0)
+
+def current_integral(
+    elapsed: np.ndarray | float, degree: np.ndarray | float, crossover: np.ndarray | float
+) -> np.ndarray:
+    """Integral of a current's `Law` from its onset on; the arguments broadcast."""
+    t, q, c = np.broadcast_arrays(
+        *(np.asarray(v, dtype=float) for v in (elapsed, degree, crossover))
+    )
+    with np.errstate(invalid="ignore"):
+        radius = 2.0 * t / (1.0 + np.sqrt(1.0 + 2.0 * t / np.where(np.isinf(c), 1.0, c)))
+    return np.where(np.isinf(c), t ** (q + 1.0) / (q + 1.0), radius**3 / 3.0)
 
 
 def onset_grid(longest: float, shortest: float = 0.02, ratio: float = 1.015) -> np.ndarray:
@@ -79,15 +77,44 @@ def onset_grid(longest: float, shortest: float = 0.02, ratio: float = 1.015) -> 
     return np.geomspace(shortest, longest, count)
 
 
+@lru_cache(maxsize=512)
+def _response(law: Law, pole: float, lead: float, binning: int, longest: float) -> np.ndarray:
+    """Response of a channel at multiples of ``_STEP`` since the onset, mean over a bin."""
+    time = _STEP * np.arange(int(np.ceil(longest / _STEP)) + 2)
+    out = law.value(time + lead)
+    if pole > 0.0:
+        # exact for a signal that is linear between the points; a lead begins as a jump
+        decay = float(np.exp(-_STEP / pole))
+        gain = pole / _STEP * (1.0 - decay)
+        out = _filtered(out, decay, gain)
+    if binning == 1:
+        return out
+    parts = min(binning, 8)
+    offsets = (np.arange(parts) + 0.5) / parts - 1.0 + 0.5 / binning
+    shifts = np.round(-offsets / _STEP).astype(int)
+    total = np.zeros_like(out)
+    for shift in shifts:
+        total[shift:] += out[: len(out) - shift]
+    return total / parts
+
+
+def _filtered(values: np.ndarray, decay: float, gain: float) -> np.ndarray:
+    """One-pole low-pass of points joined by lines, from rest at the first point."""
+    out = np.zeros_like(values)
+    drive = (1.0 - gain) * values[1:] + (gain - decay) * values[:-1]
+    out[1:] = lfilter([1.0], [1.0, -decay], drive)
+    return out
+
+
 def templates(
     distance: np.ndarray,
     samples: int,
-    powers: tuple[float, ...],
+    laws: tuple[Law, ...],
     pole: float,
     lead: float = 0.0,
     binning: int = 1,
 ) -> np.ndarray:
-    """Return unit signals for every power and trial onset on a window of samples.
+    """Return unit signals for every law and trial onset on a window of samples.
 
     Parameters
     ----------
@@ -95,26 +122,35 @@ def templates(
         Onset before the end of the last (binned) sample, in binned samples.
     samples : int
         Binned samples in the window.
-    powers : tuple of float
-        Exponents.
+    laws : tuple of Law
+        Times in binned samples.
     pole : float
         Channel's time constant in binned samples.
     lead : float
-        See `started_power`, binned samples.
+        Growth time that a nucleus' first radius stands for, binned samples: it begins as if it
+        had grown for that time before.
     binning : int
         Raw samples averaged into one; the template is averaged likewise.
 
     Returns
     -------
-    ndarray, shape (len(powers), g, samples)
-        Signal ``(t - t0)**power`` through the channel, t in binned samples.
+    ndarray, shape (len(laws), g, samples)
+        Signal through the channel; 0 before the onset.
     """
-    parts = min(binning, 8)
-    offsets = (np.arange(parts) + 0.5) / parts - 1.0 + 0.5 / binning if binning > 1 else np.zeros(1)
-    position = np.arange(samples) - (samples - 1.0)
-    out = np.zeros((len(powers), len(distance), samples))
-    for offset in offsets:
-        elapsed = position[None, :] + offset + distance[:, None]
-        for index, power in enumerate(powers):
-            out[index] += started_power(elapsed, power, pole, lead)
-    return out / len(offsets)
+    longest = float(np.max(distance))
+    seen = min(samples, int(np.ceil(longest)) + 1)
+    elapsed = np.arange(1 - seen, 1.0)[None, :] + distance[:, None]
+    grown = elapsed > 0.0
+    out = np.zeros((len(laws), len(distance), samples))
+    if pole <= 0.0 and binning == 1:
+        for index, law in enumerate(laws):
+            out[index, :, -seen:] = law.value(np.maximum(elapsed, 0.0) + lead) * grown
+        return out
+    place = np.maximum(elapsed, 0.0) / _STEP
+    below = place.astype(np.intp)
+    part = place - below
+    for index, law in enumerate(laws):
+        table = _response(law, pole, lead, binning, longest)
+        low = table[below]
+        out[index, :, -seen:] = (low + part * (table[below + 1] - low)) * grown
+    return out

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.stats import norm
 
+from nucleation_bluesky.analysis.after_trip import settling_delay
 from nucleation_bluesky.analysis.background import (
     Noise,
     fill_missing,
@@ -14,22 +15,19 @@ from nucleation_bluesky.analysis.background import (
     structure_function,
 )
 from nucleation_bluesky.analysis.onset import (
-    CURRENT_POWERS,
-    HEIGHT_POWERS,
-    Channel,
     Fit,
-    Shared,
     fit_onsets,
-    learn_shared,
-    start_shared,
 )
+from nucleation_bluesky.analysis.onset_learning import Pole, learn_shared
+from nucleation_bluesky.analysis.onset_model import Channel, Shared, start_shared
 from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.analysis.windows import Anchors, find_anchors, window
 
 WINDOW = 96  # bins; growth may fill half of them
 _LENGTHS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4)
 _LEARN = 120  # sites the shared quantities are learnt from
-_POLES = np.concatenate([[0.0], np.geomspace(0.06, 12.0, 17)])
+# a sensible amplifier passes about what the sampling can show: time constant in samples
+_USUAL_POLE = Pole(0.25, 0.9)
 
 
 @dataclass
@@ -52,7 +50,8 @@ class Inference:
     other_evidence: np.ndarray
     channel_evidence: np.ndarray
     amplitude: np.ndarray
-    power: np.ndarray
+    degree: np.ndarray
+    crossover: np.ndarray
     rise: np.ndarray
     misfit: np.ndarray
     binning: np.ndarray
@@ -86,7 +85,8 @@ def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarra
         other_evidence=np.zeros(n),
         channel_evidence=two(),
         amplitude=two(),
-        power=two(),
+        degree=two(),
+        crossover=two(),
         rise=two(),
         misfit=two(),
         binning=np.ones(n, dtype=np.int64),
@@ -180,16 +180,20 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
     if not np.any(result.present):
         return result
     period = _period(ramps)
-    known = [
-        None if band is None or not band > 0 else 1.0 / (2.0 * np.pi * band * period)
+    poles = [
+        _USUAL_POLE if band is None or not band > 0 else Pole(1.0 / (2.0 * np.pi * band * period))
         for band in (ramps.instrument.current_bandwidth, ramps.instrument.height_bandwidth)
     ]
+    settled = settling_delay(ramps, anchors, float(noise[1]))
+    if settled is not None and not poles[1].told:
+        # the height rests after the trip: its channel's delay is measured
+        lag = max(settled[0] - (ramps.instrument.abort_latency or 0.0) / period, 0.02)
+        poles[1] = Pole(lag, max(settled[1] / lag, 0.02))
     suspects = suspect_samples(ramps, anchors)
     lengths = anchors.last - anchors.first + 1
     todo = lengths >= _LENGTHS[-1]
     longest = int(lengths.max(initial=0))
     binning = 1
-    poles: list[float | None] = list(known)
     while todo.any() and (binning == 1 or longest >= 2 * WINDOW * binning):
         index = np.flatnonzero(todo)
         fits, threshold, shared = _run_level(
@@ -202,6 +206,10 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
         todo &= ~(done & short)
         if shared is not None and binning == 1:
             result.pole = _spread_poles(shared, result.present)
+            poles = [
+                p if not np.isfinite(q) else Pole(q)
+                for p, q in zip(poles, result.pole, strict=True)
+            ]
         binning *= 4
     return result
 
@@ -244,7 +252,7 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
     index: np.ndarray,
     binning: int,
     suspects: np.ndarray,
-    poles: list[float | None],
+    poles: list[Pole],
     error_rate: float,
     quanta: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], float, Shared | None]:
@@ -252,7 +260,7 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
     anchors = result.anchors
     present: list[int] = np.flatnonzero(result.present).tolist()
     arrays = {0: ramps.current, 1: ramps.height}
-    powers = {0: CURRENT_POWERS, 1: HEIGHT_POWERS}
+    names = {0: "current", 1: "height"}
     glitch_rate = error_rate * max(ramps.n_sites, 1)
     sub = Anchors(
         anchors.first[index], anchors.trip[index], anchors.last[index], anchors.departed[index]
@@ -301,7 +309,7 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
             # subtracting a level keeps the products of the large precision matrix accurate
             level = np.nanmedian(np.where(gone, np.nan, raw), axis=1, keepdims=True)
             raw = fill_missing(np.nan_to_num(raw - np.nan_to_num(level)), gone)
-            out.append(Channel(raw, gone, noise, dof, powers[c]))
+            out.append(Channel(raw, gone, noise, dof, names[c]))
         return out
 
     sizes, numbers = np.unique(length[length > 0], return_counts=True)
@@ -384,21 +392,19 @@ def _within_one_code(data: np.ndarray, step: float) -> np.ndarray:
     return np.where(flat, low[:, None], data)
 
 
-def _learn(
-    channels: list[Channel], poles: list[float | None], binning: int, threshold: float
-) -> Shared:
+def _learn(channels: list[Channel], poles: list[Pole], binning: int, threshold: float) -> Shared:
     """Learn the shared quantities from sites with clear growth."""
     n = len(channels[0].data)
-    scaled = [None if p is None else p / binning for p in poles]
+    scaled = [Pole(p.centre / binning, p.spread) for p in poles]
     chosen = np.unique(np.linspace(0, n - 1, min(n, 2 * _LEARN)).astype(int))
     some = [ch.take(chosen) for ch in channels]
-    start = replace(start_shared(some, [p or 0.2 for p in scaled]), binning=binning)
+    start = replace(start_shared(some, [p.centre for p in scaled]), binning=binning)
     first = fit_onsets(some, start, ratio=1.05)
     clear = np.flatnonzero(
         (first.channel_evidence.min(axis=1) > threshold)
         & (first.best < 0.4 * channels[0].data.shape[1])
     )[:_LEARN]
-    return learn_shared([ch.take(clear) for ch in some], scaled, _POLES, binning)
+    return learn_shared([ch.take(clear) for ch in some], scaled, binning)
 
 
 def _null_threshold(
@@ -502,10 +508,11 @@ def _store(
     result.threshold[where] = threshold
     result.reach[where] = fits["reach"][better] * binning
     result.lead[where] = fits["lead"][better] * binning
-    for name in ("channel_evidence", "power", "rise", "misfit", "background", "slope"):
+    for name in ("channel_evidence", "degree", "rise", "misfit", "background", "slope"):
         getattr(result, name)[where] = fits[name][better]
     # amplitudes belong to time in samples
-    result.amplitude[where] = fits["amplitude"][better] / binning ** fits["power"][better]
+    result.amplitude[where] = fits["amplitude"][better] / binning ** fits["degree"][better]
+    result.crossover[where] = fits["crossover"][better] * binning
 
 
 def probability_to_sigma(probability: float) -> float:
