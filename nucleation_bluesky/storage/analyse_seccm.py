@@ -14,11 +14,16 @@ from nucleation_bluesky.analysis.seccm.electrochemistry import (
     ElectrochemistryOptions,
     analyse_electrochemistry,
 )
+from nucleation_bluesky.analysis.seccm.landing import FilmSettings
 from nucleation_bluesky.analysis.seccm.screen import screen_table
-from nucleation_bluesky.storage.analyse_film import FilmOptions, FilmPart, film_part
+from nucleation_bluesky.storage.analyse_film import FilmPart, film_part, with_units
 from nucleation_bluesky.storage.neutral_seccm import read_seccm
 from nucleation_bluesky.storage.read_seccm import load_landings
-from nucleation_bluesky.storage.result_files import package_version, with_provenance
+from nucleation_bluesky.storage.result_files import (
+    LANDINGS_FORMAT,
+    package_version,
+    with_provenance,
+)
 from nucleation_bluesky.storage.seccm_data import Landing, LandingSet
 from nucleation_bluesky.storage.seccm_result import LandingResult, SeccmResult
 from nucleation_bluesky.storage.seccm_summary import headlines
@@ -31,6 +36,9 @@ SCREENED = (
 )  # fmt: skip
 
 
+FILL = {"ce_valid": False, "ce_inverted": False}  # booleans stay booleans
+
+
 @dataclass(frozen=True)
 class SeccmOptions:
     """Choices of an analysis of landings; every default suits a first look.
@@ -39,12 +47,12 @@ class SeccmOptions:
     ----------
     electrochemistry : ElectrochemistryOptions
         Of potential and current.
-    film : FilmOptions
+    film : FilmSettings
         Of the films.
     """
 
     electrochemistry: ElectrochemistryOptions = field(default_factory=ElectrochemistryOptions)
-    film: FilmOptions = field(default_factory=FilmOptions)
+    film: FilmSettings = field(default_factory=FilmSettings)
 
 
 def analyse_seccm_file(path: Path | str, options: SeccmOptions | None = None) -> SeccmResult:
@@ -117,14 +125,14 @@ def analyse_landings(
     known |= {"parameters": asdict(options), "software": f"nucleation_bluesky {package_version()}"}
     known = {k: v for k, v in known.items() if v is not None}
     results = [_one(landing, source, options, known) for landing in source.landings]
-    table = with_provenance(landing_table(results, source), known)
+    table = with_provenance(landing_table(results, source), known, LANDINGS_FORMAT)
     screen = _screen(table, source)
     result = SeccmResult(
         label=_label(results),
         source=source,
         landings=results,
         table=table,
-        screen=None if screen is None else with_provenance(screen, known),
+        screen=None if screen is None else with_provenance(screen, known, LANDINGS_FORMAT),
         missing=_missing(results),
         provenance=known,
     )
@@ -144,17 +152,20 @@ def _one(
         )
     film = film_part(landing, found, options.film)
     missing = {**found.missing, **film.missing}
-    attrs = _scalars(landing, found, film)
-    attrs |= {"technique": landing.technique}
+    attrs: dict[str, Any] = {**film.dataset.attrs, **_scalars(landing, found, film)}
+    attrs["technique"] = landing.technique
     if source.reference_scale:
         attrs["reference_scale"] = source.reference_scale
     if source.reference_offset is not None:
         attrs["reference_offset"] = float(source.reference_offset["offset"])
     if missing:
         attrs["missing"] = "; ".join(f"{part}: {reason}" for part, reason in missing.items())
-    dataset = xr.merge([film.dataset, cycle_dataset(found)], combine_attrs="drop")
-    dataset = with_provenance(dataset.assign_attrs(attrs), provenance)
-    return LandingResult(landing, found, dataset, film.result, missing)
+    attrs = {k: v for k, v in attrs.items() if not (isinstance(v, float) and not np.isfinite(v))}
+    # maps exist for complete cycles only
+    parts = [film.dataset, cycle_dataset(found)]
+    dataset = with_units(xr.merge(parts, join="outer", combine_attrs="drop", fill_value=FILL))
+    dataset = with_provenance(dataset.assign_attrs(attrs), provenance, LANDINGS_FORMAT)
+    return LandingResult(landing, found, dataset, missing)
 
 
 def _scalars(landing: Landing, found: Electrochemistry, film: FilmPart) -> dict[str, float]:
@@ -176,8 +187,6 @@ def _scalars(landing: Landing, found: Electrochemistry, film: FilmPart) -> dict[
             values["current_density"] = plating.current / area
             if plating.charge_nuc is not None:
                 values["q_nuc"] = plating.charge_nuc / area
-        if plating.t_nuc is not None and film.scalars.get("t_nuc_irm") is not None:
-            values["lead"] = plating.t_nuc - float(film.scalars["t_nuc_irm"] or 0)
     if area is not None:
         values["footprint_area"] = area
     if found.onset is not None:

@@ -11,6 +11,7 @@ import xarray as xr
 
 ENGINE = "h5netcdf"
 RESULT_FORMAT = "nucleation-sites"
+LANDINGS_FORMAT = "nucleation-landings"
 RESULT_VERSION = 1
 PACKAGE = "nucleation_bluesky"
 
@@ -20,7 +21,9 @@ def package_version() -> str:
     return version(PACKAGE)
 
 
-def with_provenance(dataset: xr.Dataset, provenance: Mapping[str, object]) -> xr.Dataset:
+def with_provenance(
+    dataset: xr.Dataset, provenance: Mapping[str, object], result_format: str = RESULT_FORMAT
+) -> xr.Dataset:
     """Return the dataset with attributes that say where it came from.
 
     Parameters
@@ -30,9 +33,11 @@ def with_provenance(dataset: xr.Dataset, provenance: Mapping[str, object]) -> xr
     provenance : mapping
         For instance ``source``, ``source_sha256`` or ``run_uids``, ``parameters``. Nested values
         become JSON text; None is left out.
+    result_format : str
+        Name of the kind of result file.
     """
     attrs = {
-        "format": RESULT_FORMAT,
+        "format": result_format,
         "version": RESULT_VERSION,
         "software": f"{PACKAGE} {package_version()}",
         **{k: v for k, v in provenance.items() if v is not None},
@@ -92,7 +97,7 @@ def read_result(path: Path | str) -> xr.Dataset:
             dataset = opened.load()
     except OSError as exc:
         raise ValueError(f"{path.name}: cannot be read as netCDF ({exc})") from None
-    if dataset.attrs.get("format") != RESULT_FORMAT:
+    if dataset.attrs.get("format") not in (RESULT_FORMAT, LANDINGS_FORMAT):
         raise ValueError(f"{path.name}: this is not a result file of {PACKAGE}")
     return dataset
 

@@ -31,12 +31,18 @@ class Movie:
     clock_offset : float or None
         Known offset: electrochemistry's time = timestamps + offset, s. None: the clocks agree but
         for an unknown small offset.
+    clock_uncertainty : float
+        Standard uncertainty of a known offset, s.
+    frame_ids : ndarray of int, shape (n,), or None
+        The camera's own count.
     """
 
     frames: Any
     timestamps: np.ndarray
     pixel_size: float
     clock_offset: float | None = None
+    clock_uncertainty: float = 0.0
+    frame_ids: np.ndarray | None = None
 
     @property
     def times(self) -> np.ndarray:

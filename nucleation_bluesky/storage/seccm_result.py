@@ -26,8 +26,6 @@ class LandingResult:
     dataset : xarray.Dataset
         Maps on ``y``, ``x``, values on ``cycle``, scalars as attributes (absent where they do not
         exist): the result file of a single landing.
-    film : object or None
-        What the analysis of the film gave, None without a film.
     missing : mapping of str to str
         Why a part is not there.
     """
@@ -35,7 +33,6 @@ class LandingResult:
     landing: Landing
     electrochemistry: Electrochemistry
     dataset: xr.Dataset
-    film: Any = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> float:

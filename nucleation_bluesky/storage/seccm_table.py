@@ -43,6 +43,7 @@ SCALARS = {
     "t_nuc_irm": ("s", "optical nucleation time, mean over the footprint, after contact"),
     "t_nuc_irm_uncertainty": ("s", "its standard uncertainty"),
     "lead": ("s", "electrochemical less optical nucleation time"),
+    "lead_uncertainty": ("s", "its standard uncertainty, that of the contact frame included"),
     "contact_time": ("s", "contact in the film, on the film's clock"),
     "contact_time_uncertainty": ("s", "its standard uncertainty"),
     "plating_onset": ("V", "onset of plating on the first cathodic sweep"),

@@ -27,6 +27,8 @@ def find_group(path: Path, file: TdmsFile, wanted: str) -> TdmsGroup:
         If there is none of that name among several.
     """
     groups = file.groups()
+    if not groups:
+        raise IngestError(f"{path.name}: this is not a TDMS file, or nothing was written into it")
     for group in groups:
         if plain_name(group.name) == plain_name(wanted):
             return group
