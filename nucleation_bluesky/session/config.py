@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from nucleation_bluesky.contract.enums import SafeState
 from nucleation_bluesky.session.config_environment import EnvironmentConfig
 from nucleation_bluesky.session.config_queue import QueueConfig
+from nucleation_bluesky.session.config_seccm import SeccmConfig, with_family_defaults
 from nucleation_bluesky.session.quantities import Metre, MolarVolume, Radian, Second, Volt
 from nucleation_bluesky.session.section import Section, section_class
 
@@ -47,7 +48,9 @@ class TipConfig(Section):
 class InstrumentConfig(Section):
     """One instrument. A lab sets ``prefix`` and ``virtual.enabled = false``, nothing else."""
 
-    family: Literal["afm"] = Field(default="afm", description="Kind of instrument.")
+    family: Literal["afm", "seccm"] = Field(
+        default="afm", description="Kind of instrument: afm or seccm."
+    )
     prefix: str = Field(default="NB:AFM:", min_length=1, description="Of all its PVs.")
     name: str = Field(
         default="afm",
@@ -165,6 +168,7 @@ class Configuration(Section):
     )
     operator: str = Field(default="", description="Who measures; recorded with every run.")
     instrument: InstrumentConfig = InstrumentConfig()
+    seccm: SeccmConfig = SeccmConfig()
     limits: LimitsConfig = LimitsConfig()
     safety: SafetyConfig = SafetyConfig()
     sites: SiteConfig = SiteConfig()
@@ -176,6 +180,11 @@ class Configuration(Section):
     metadata: dict[str, str | float | int | bool] = Field(
         default_factory=dict, description="Further entries of every run's start document."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_family(cls, entries: Any) -> Any:
+        return with_family_defaults(entries)
 
     @property
     def watches_environment(self) -> bool:

@@ -4,8 +4,13 @@ import fcntl
 import json
 import os
 import re
+import threading
+import time
 from datetime import datetime
 from pathlib import Path
+
+POLL = 0.1  # s
+_NEVER = threading.Event()
 
 
 class InstrumentInUseError(RuntimeError):
@@ -26,6 +31,8 @@ class InstrumentLock:
         Of the instrument's PVs.
     owner : str
         Session.
+    patience : float
+        How long to wait for a session that may just be closing, s.
 
     Raises
     ------
@@ -33,23 +40,31 @@ class InstrumentLock:
         If another session holds it.
     """
 
-    def __init__(self, directory: Path, prefix: str, owner: str) -> None:
+    def __init__(self, directory: Path, prefix: str, owner: str, patience: float = 0.0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"{re.sub(r'[^A-Za-z0-9_-]', '_', prefix)}.lock"
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            told = _holder(os.pread(self._fd, 4096, 0))
-            os.close(self._fd)
-            raise InstrumentInUseError(
-                f"the instrument {prefix} is owned by {told}; close that session first"
-            ) from None
+        deadline = time.monotonic() + patience
+        while not self._lock():
+            if time.monotonic() >= deadline:
+                told = _holder(os.pread(self._fd, 4096, 0))
+                os.close(self._fd)
+                raise InstrumentInUseError(
+                    f"the instrument {prefix} is owned by {told}; close that session first"
+                )
+            _NEVER.wait(POLL)
         since = datetime.now().astimezone().isoformat(timespec="seconds")
         os.ftruncate(self._fd, 0)
         os.pwrite(
             self._fd, json.dumps({"owner": owner, "pid": os.getpid(), "since": since}).encode(), 0
         )
+
+    def _lock(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def release(self) -> None:
         """Give the instrument free."""

@@ -18,6 +18,8 @@ def nucleation_block(config: Configuration, owner: str, epoch: int) -> dict[str,
         "reference_scale": reference.scale,
         "material": config.sample.material.model_dump(),
     }
+    if config.instrument.family == "seccm":
+        block |= config.seccm.document()
     if config.instrument.tip is not None:
         block["tip"] = config.instrument.tip.model_dump()
     if reference.converted_scale is not None:

@@ -7,6 +7,8 @@ import getpass
 import logging
 import os
 import secrets
+import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +20,7 @@ from nucleation_bluesky.ledger.errors import UnknownSampleError
 from nucleation_bluesky.ledger.guard import Guard
 from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.session.config import Configuration
+from nucleation_bluesky.session.config_seccm import world_of
 from nucleation_bluesky.session.heartbeat import Heartbeat
 from nucleation_bluesky.session.lock import InstrumentLock
 from nucleation_bluesky.session.metadata import nucleation_block, run_engine_metadata
@@ -28,12 +31,12 @@ from nucleation_bluesky.storage.disk import require_disk
 if TYPE_CHECKING:
     from bluesky import RunEngine
 
-    from nucleation_bluesky.devices.afm import AfmInstrument
     from nucleation_bluesky.session.environment_watch import EnvironmentWatch
     from nucleation_bluesky.storage.server import ServerInfo
 
 logger = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 5
+_NEVER = threading.Event()
 SENSORS = ("amplifier", "electrometer", "z")  # parts recorded in the baseline of every run
 
 
@@ -56,13 +59,16 @@ class Session:
         Where a virtual instrument started by this session writes its ground truth and its trace.
     tiled : bool
         Whether to serve and deliver to Tiled; without, the journal alone records.
+    patience : float
+        How long to wait for an instrument that another session has, s: for a queue that replaces
+        a session that is closing or has died.
     say : callable
         Receives short lines for the person who started the session.
 
     Attributes
     ----------
     RE : RunEngine
-    instrument : AfmInstrument
+    instrument : AfmInstrument or SeccmInstrument
     ledger : Ledger
     guard : Guard
     environment : EnvironmentWatch or None
@@ -76,18 +82,20 @@ class Session:
         truth: Path | None = None,
         trace: Path | None = None,
         tiled: bool = True,
+        patience: float = 0.0,
         say: Callable[[str], None] = logger.info,
     ) -> None:
         self.config = config
         self.data = config.data_directory.absolute()
         self.owner = f"{getpass.getuser()[:12]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._truth, self._trace, self._tiled, self._say = truth, trace, tiled, say
+        self._patience = patience
         self._exit = ExitStack()
         self.virtual: VirtualInstrument | None = None
         self.server: ServerInfo | None = None
         self.environment: EnvironmentWatch | None = None
         self.RE: RunEngine
-        self.instrument: AfmInstrument
+        self.instrument: Any
         self.ledger: Ledger
         self.guard: Guard
 
@@ -116,17 +124,12 @@ class Session:
     def _open(self) -> None:
         require_disk(self.data, 0)
         self.data.mkdir(parents=True, exist_ok=True)
-        lock = InstrumentLock(self.data / "locks", self.config.instrument.prefix, self.owner)
+        prefix = self.config.instrument.prefix
+        lock = InstrumentLock(self.data / "locks", prefix, self.owner, self._patience)
         self._exit.callback(lock.release)
         self._open_ledger()
         if self.config.instrument.virtual.enabled:
-            self.virtual = VirtualInstrument(
-                self.config.instrument,
-                self.data / "logs",
-                truth=self._truth,
-                trace=self._trace,
-                environment=self.config.environment.prefix,
-            )
+            self.virtual = self._start_virtual()
             self._exit.callback(self.virtual.stop)
         if self._tiled:
             self._start_tiled()
@@ -136,6 +139,21 @@ class Session:
         self._watch_environment()
         self._make_run_engine()
         self._take_instrument()
+
+    def _start_virtual(self) -> VirtualInstrument:
+        config = self.config
+        more: dict[str, Any] = {}
+        if config.instrument.family == "seccm":
+            more["camera_prefix"] = config.seccm.camera_prefix
+            more["world"] = world_of(config.seccm, config.reference.offset)
+        return VirtualInstrument(
+            config.instrument,
+            self.data / "logs",
+            truth=self._truth,
+            trace=self._trace,
+            environment=config.environment.prefix,
+            **more,
+        )
 
     def _open_ledger(self) -> None:
         from nucleation_bluesky.callbacks.journal_recovery import recover  # noqa: PLC0415
@@ -165,24 +183,53 @@ class Session:
         self._exit.callback(self.courier.release)
 
     def _connect(self) -> None:
-        # imported here: ophyd makes the EPICS context, which reads the environment set above
-        from nucleation_bluesky.devices.afm import AfmInstrument  # noqa: PLC0415
-        from nucleation_bluesky.devices.exposure import ExposureDevice  # noqa: PLC0415
-
-        config = self.config.instrument
-        waveforms = self.data / "waveforms"
-        waveforms.mkdir(exist_ok=True)
-        self.instrument = AfmInstrument(config.prefix, name=config.name)
-        self.instrument.set_data_directory(waveforms, config.controller_directory or "")
+        self.instrument = self._make_instrument()
         # the channels are closed before a virtual instrument ends, else libca complains
         self._exit.callback(self.instrument.destroy)
-        self.instrument.connect(self.owner)
+        self._become_owner()
         self._exit.callback(self.instrument.controller.release, self.owner)
         self._apply_safety()
         limits = self.config.limits
         for device in self.instrument.exposers:
-            if isinstance(device, ExposureDevice):
-                device.bias_limits = (limits.bias_low, limits.bias_high)
+            device.bias_limits = (limits.bias_low, limits.bias_high)
+
+    def _become_owner(self) -> None:
+        """Take the instrument; a session that died lets go of it with its last heartbeat."""
+        from nucleation_bluesky.devices.errors import OwnedByOtherError  # noqa: PLC0415
+
+        from nucleation_bluesky.devices.errors import OwnedByOtherError  # noqa: PLC0415
+
+        deadline = time.monotonic() + self._patience
+        self.instrument.connect()
+        while True:
+            try:
+                self.instrument.controller.acquire(self.owner)
+            except OwnedByOtherError:
+                if time.monotonic() >= deadline:
+                    raise
+                _NEVER.wait(0.2)
+            else:
+                return
+
+    def _make_instrument(self) -> Any:
+        # imported here: ophyd makes the EPICS context, which reads the environment set above
+        config, seccm = self.config.instrument, self.config.seccm
+        waveforms = self.data / "waveforms"
+        waveforms.mkdir(exist_ok=True)
+        seen = config.controller_directory or ""
+        if config.family == "seccm":
+            from nucleation_bluesky.devices.seccm import SeccmInstrument  # noqa: PLC0415
+
+            made = SeccmInstrument(
+                config.prefix, name=config.name, camera_prefix=seccm.camera_prefix
+            )
+            made.set_data_directory(waveforms, seen, seccm.camera_directory or "")
+            return made
+        from nucleation_bluesky.devices.afm import AfmInstrument  # noqa: PLC0415
+
+        afm = AfmInstrument(config.prefix, name=config.name)
+        afm.set_data_directory(waveforms, seen)
+        return afm
 
     def _apply_safety(self) -> None:
         controller, safety = self.instrument.controller, self.config.safety
@@ -241,14 +288,17 @@ class Session:
         self.heartbeat.start()
         self._exit.callback(self.heartbeat.stop)
         sites = self.config.sites
-        self.instrument.stage_xy.frame_uncertainty.put(sites.position_uncertainty)
+        positioner = self.instrument.positioner
+        positioner.frame_uncertainty.put(sites.position_uncertainty)
+        seccm = self.config.instrument.family == "seccm"
         self.guard = Guard(
             self.ledger,
             self.config.sample.name,
             self.mount.epoch,
             self.owner,
-            self.instrument.stage_xy.measured_position,
-            min_distance=sites.min_distance,
+            positioner.measured_position,
+            # landings keep a wetted spot apart
+            min_distance=max(sites.min_distance, self.config.seccm.footprint if seccm else 0.0),
             exposures_per_site=sites.exposures_per_site,
             await_record=True,
         )
@@ -256,6 +306,31 @@ class Session:
         self.instrument.set_guard(self.guard)
 
     # ------------------------------------------------------------------------------------- use
+
+    @property
+    def seccm(self) -> Any:
+        """The instrument, where it is an SECCM.
+
+        Raises
+        ------
+        SessionError
+            If it is another one.
+        """
+        return self._of_family("seccm")
+
+    @property
+    def afm(self) -> Any:
+        """The instrument, where it is an AFM (SessionError otherwise)."""
+        return self._of_family("afm")
+
+    def _of_family(self, family: str) -> Any:
+        found = self.config.instrument.family
+        if found != family:
+            raise SessionError(
+                f"this session's instrument is of the family '{found}', not '{family}'; set "
+                "instrument.family in the configuration"
+            )
+        return self.instrument
 
     @property
     def catalog(self) -> Any:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from nucleation_bluesky.session.channel_access import use_loopback
@@ -31,6 +32,10 @@ class VirtualInstrument:
         Files for ground truth and for the controller's own trace.
     environment : str
         Prefix of the environment PVs that it serves along; empty for none.
+    camera_prefix : str or None
+        Prefix of its camera's PVs, empty for none; None for an instrument that has no camera.
+    world : mapping, optional
+        Settings of its world, below those of ``config``.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class VirtualInstrument:
         truth: Path | None = None,
         trace: Path | None = None,
         environment: str = "",
+        camera_prefix: str | None = None,
+        world: Mapping[str, float] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.log = directory / f"ioc-{config.family}.log"
@@ -49,7 +56,9 @@ class VirtualInstrument:
         arguments += ["--prefix", config.prefix, "--speed", str(config.virtual.speed)]
         arguments += ["--seed", str(config.virtual.seed), "--end-with", str(os.getpid())]
         arguments += ["--environment", environment]
-        for name, value in config.virtual.world.items():
+        if camera_prefix is not None:
+            arguments += ["--camera-prefix", camera_prefix]
+        for name, value in {**(world or {}), **config.virtual.world}.items():
             arguments += ["--set", f"{name}={value!r}"]
         for option, path in (("--truth", truth), ("--trace", trace)):
             if path is not None:
