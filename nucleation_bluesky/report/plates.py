@@ -1,42 +1,14 @@
 """Which figures a result, or several together, can give; and why the others are absent."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from nucleation_bluesky.report.figures import curves, maps, statistics
+from nucleation_bluesky.report.plate import Plate, need
 from nucleation_bluesky.storage.analyse_summary import tripped_overshoot
 from nucleation_bluesky.storage.analysis_result import AnalysisResult
-
-
-@dataclass(frozen=True)
-class Plate:
-    """One figure of the report.
-
-    Parameters
-    ----------
-    name : str
-        File name without suffix.
-    title, caption, counterpart : str
-        Words below it; ``counterpart`` names the figure of Kumar et al. 2013, if any.
-    draw : callable
-        Makes the figure; raises ValueError with the reason where the data do not allow it.
-    """
-
-    name: str
-    title: str
-    caption: str
-    counterpart: str
-    draw: Callable[[], Figure]
-
-
-def need(value, reason: str):
-    """Return ``value``, or raise ValueError with the reason why there is none."""
-    if value is None:
-        raise ValueError(reason)
-    return value
 
 
 def representative_site(result: AnalysisResult) -> int:

@@ -4,6 +4,7 @@ import math
 
 from nucleation_bluesky.report.figures.style import PREFIXES
 from nucleation_bluesky.storage.analysis_result import AnalysisResult, Headline
+from nucleation_bluesky.storage.seccm_result import SeccmResult
 
 NO_PREFIX = frozenset(("1", "V", "V2", "s-1", "1/s", "V/decade", "%"))
 PRETTY = {"V2": "V²", "m3": "m³", "1": "", "1/s": "s⁻¹", "s-1": "s⁻¹", "ohm": "Ω"}
@@ -60,8 +61,40 @@ def headline(entry: Headline) -> str:
     return f"{text} {unit}".strip()
 
 
-def measurement(result: AnalysisResult) -> list[tuple[str, str]]:
+def measurement(result: AnalysisResult | SeccmResult) -> list[tuple[str, str]]:
     """Describe what was measured and how, row by row."""
+    return _landings(result) if isinstance(result, SeccmResult) else _ramps(result)
+
+
+def _landings(result: SeccmResult) -> list[tuple[str, str]]:
+    source = result.source
+    offset = source.reference_offset
+    landings = source.landings
+    films = [one.movie for one in landings if one.movie is not None]
+    rows = [
+        ("Sample", str(source.attrs.get("sample") or "not stated")),
+        ("Landings", str(len(landings))),
+        ("Technique", ", ".join(sorted({one.technique for one in landings}))),
+        ("Reference scale", source.reference_scale or "not stated: raw potentials"),
+    ]
+    if offset is not None:
+        rows.append(
+            ("Offset of the scale", f"{rounded(float(offset['offset']))} V added to raw volts")
+        )
+    periods = [one.trace.period for one in landings if len(one.trace) > 1]
+    if periods:
+        rows.append(("Sample period", quantity(sorted(periods)[len(periods) // 2], "s")))
+    if films:
+        frames, rows_, cols = films[0].frames.shape
+        size = f"{cols} x {rows_} px of {quantity(films[0].pixel_size, 'm')}"
+        rows.append(("Films", f"{len(films)}; the first: {frames} frames, {size}"))
+    for name, text in (("electrolyte", "Electrolyte"), ("pipette", "Pipette")):
+        if source.attrs.get(name):
+            rows.append((text, str(source.attrs[name])))
+    return rows
+
+
+def _ramps(result: AnalysisResult) -> list[tuple[str, str]]:
     ramps = result.ramps
     start, stop = float(ramps.bias_start[0]), float(ramps.bias_stop[0])
     attrs = ramps.attrs
