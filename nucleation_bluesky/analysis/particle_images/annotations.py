@@ -120,9 +120,8 @@ def _drawn(extreme: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> np.nd
     for line in _lines(text):
         branched = sum(not m.compact for m in line)
         near = any(_close(m, b) for m in line for b in bars)
-        if near or (len(line) >= 2 and branched >= 0.5 * len(line)):
-            drawn += line
-        elif len(line) == 1 and branched and _in_corner(line[0], rows, cols):
+        letters = branched and (len(line) > 1 or _in_corner(line[0], rows, cols))
+        if near or (letters and branched >= 0.5 * len(line)):
             drawn += line
     for m in drawn:
         out[m.top : m.bottom, m.left : m.right] |= (

@@ -57,6 +57,7 @@ def region_tree(
     valid: np.ndarray | None = None,
     min_area: float = 12.0,
     levels: np.ndarray | None = None,
+    by_shape: bool = True,
 ) -> tuple[Regions, np.ndarray]:
     """Build and score the tree of bright regions.
 
@@ -72,6 +73,8 @@ def region_tree(
         Smaller regions are ignored, px.
     levels : ndarray or None
         None: see `grey_levels`.
+    by_shape : bool
+        Score by outline and shape; else by the contrast along the outline alone, for clusters.
 
     Returns
     -------
@@ -85,9 +88,9 @@ def region_tree(
     # the frame and drawn labels cut a region: that part of its outline shows no contrast
     strength = np.where(_rim(valid), 0.0, strength)
     rows, cols = (a.ravel() for a in np.indices(image.shape, dtype=np.float32))
-    flat_strength, flat_gradient = strength.ravel(), gradient.ravel()
+    flat_strength = strength.ravel()
     columns: list[tuple[np.ndarray, ...]] = []
-    previous, offset, before = None, 0, 0
+    previous, offset = None, 0
     for k, level in enumerate(levels):
         mask = (image > level) & valid
         labels = np.asarray(measure.label(mask, connectivity=1))
@@ -109,25 +112,22 @@ def region_tree(
         edge_owner = labels.ravel()[edge]
         length = np.bincount(edge_owner, minlength=n)
         contrast = np.bincount(edge_owner, flat_strength[edge], n) / np.maximum(length, 1)
-        steepness = np.bincount(edge_owner, flat_gradient[edge], n) / np.maximum(length, 1)
         seed = np.zeros(n, dtype=int)
         seed[owner[::-1]] = inside[::-1]
         parent = np.full(n, -1) if previous is None else previous[seed]
         with np.errstate(divide="ignore", invalid="ignore"):
-            score = contrast * _shape(area, moments, length)
+            score = contrast * _shape(area, moments, length) if by_shape else contrast**2
         columns.append(
-            tuple(a[keep] for a in (np.full(n, k), seed, parent, area, score, steepness))
+            tuple(a[keep] for a in (np.full(n, k), seed, parent, area, score))
         )
-        lookup = index[labels.ravel()]
-        previous = lookup
-        before, offset = offset, offset + int(keep.sum())
-    del before
+        previous = index[labels.ravel()]
+        offset += int(keep.sum())
     if not columns:
         empty = np.zeros(0)
         return Regions(
             empty.astype(int), empty.astype(int), empty.astype(int), empty, empty
         ), levels
-    level_, seed, parent, area, score, _ = (np.concatenate(c) for c in zip(*columns, strict=True))
+    level_, seed, parent, area, score = (np.concatenate(c) for c in zip(*columns, strict=True))
     return Regions(level_, seed, parent, area.astype(float), np.nan_to_num(score)), levels
 
 
@@ -201,5 +201,5 @@ def _edge(labels: np.ndarray) -> np.ndarray:
 
 
 def _rim(valid: np.ndarray) -> np.ndarray:
-    """Valid pixels next to the frame or to an invalid pixel."""
+    """Return the valid pixels next to the frame or to an invalid pixel."""
     return valid & ~ndimage.binary_erosion(valid, border_value=0)

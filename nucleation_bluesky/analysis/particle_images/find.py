@@ -85,7 +85,7 @@ def segment_image(
     found = {s: _search(s * unit, usable, smallest) for s in signs}
     best = max(found, key=lambda s: found[s].evidence)
     evidence = [f.evidence for f in found.values()]
-    margin = (max(evidence) - min(evidence)) / max(max(evidence), 1e-12)
+    margin = (max(evidence) - min(evidence)) / max(*evidence, 1e-12)
     smooth = np.asarray(ndimage.gaussian_filter(best * unit, 1.0))
     labels = refine_outlines(smooth, split_touching(found[best].labels), usable)
     labels = _drop_small(labels, smallest)

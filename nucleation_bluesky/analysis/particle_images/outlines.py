@@ -10,6 +10,8 @@ from scipy import ndimage
 # an outline that moves more than this has found something else
 LARGEST_GROWTH = 1.6
 LARGEST_LOSS = 0.5
+# square root of the area below which blur matters, px
+SMALL = 12.0
 
 
 def refine_outlines(
@@ -46,8 +48,11 @@ def refine_outlines(
         )
         local, grey, usable = labels[window], image[window], valid[window]
         own = local == k
-        moved = _half_height(own, (local > 0) & ~own, grey, usable, np.sqrt(area))
-        if moved is None or not LARGEST_LOSS * area < moved.sum() < LARGEST_GROWTH * area:
+        found = _half_height(own, (local > 0) & ~own, grey, usable, np.sqrt(area))
+        moved, whole = found if found is not None else (None, False)
+        # an outline drawn in the halo may shrink a lot, if one piece remains
+        least = LARGEST_LOSS * area * (0.3 if whole else 1.0)
+        if moved is None or not least < moved.sum() < LARGEST_GROWTH * area:
             if reject and moved is not None:
                 continue
             moved = own
@@ -58,8 +63,11 @@ def refine_outlines(
 
 def _half_height(
     own: np.ndarray, others: np.ndarray, grey: np.ndarray, usable: np.ndarray, size: float
-) -> np.ndarray | None:
-    """Outline at half height inside a window; None where there is too little ground to see."""
+) -> tuple[np.ndarray, bool] | None:
+    """Outline at half height inside a window, and whether it is nearly all there is above it.
+
+    None where there is too little ground to see.
+    """
     distance = np.asarray(ndimage.distance_transform_edt(~own))
     reach = max(2.0, 0.12 * size)
     ring = (distance > reach) & (distance <= reach + max(2.0, 0.12 * size)) & usable
@@ -68,11 +76,14 @@ def _half_height(
         return None
     depth = np.asarray(ndimage.distance_transform_edt(np.pad(own, 1)))[1:-1, 1:-1]
     core = own & (depth > 0.3 * depth.max())
-    level = 0.5 * (np.median(grey[core]) + np.median(grey[free]))
+    # a particle of a few pixels has no plateau: blur has lowered all but its summit
+    inside = np.percentile(grey[core], 50 if size > SMALL else 85)
+    level = 0.5 * (inside + np.median(grey[free]))
     mask = (grey > level) & (distance <= reach) & ~others & usable
     pieces, n = ndimage.label(mask)
     if n == 0:
-        return np.zeros_like(own)
+        return np.zeros_like(own), False
     share = np.bincount(pieces[own], minlength=n + 1)
     share[0] = 0
-    return np.asarray(ndimage.binary_fill_holes(pieces == int(share.argmax()))) & ~others
+    piece = np.asarray(ndimage.binary_fill_holes(pieces == int(share.argmax()))) & ~others
+    return piece, bool(share.max() > 0.85 * share.sum())

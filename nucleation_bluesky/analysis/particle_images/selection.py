@@ -4,18 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from skimage import segmentation
+from skimage import measure, segmentation
 
 from nucleation_bluesky.analysis.particle_images.extremal import best_disjoint, paint, region_tree
 from nucleation_bluesky.analysis.particle_images.outlines import refine_outlines
+from nucleation_bluesky.analysis.particle_images.splitting import split_touching
 
 # standard deviations of the smoothing, px; a scale is computed on a grid as coarse as itself
 SCALES = (1.0, 2.0, 4.0, 8.0)
 MIN_SCORE = 0.15
+# of a cluster, which is judged by the contrast along its outline alone
+MIN_CLUSTER_SCORE = 0.4
+# a part of a cluster is a particle if it fills this share of its convex hull
+MIN_SOLIDITY = 0.85
 # of the contrast of the typical particle: what is fainter is texture of the ground
 MIN_CONTRAST = 0.3
 # of the contrast times the diameter of the typical particle
-MIN_SIGNAL = 0.06
+MIN_SIGNAL = 0.12
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,91 @@ def candidates(image: np.ndarray, valid: np.ndarray, min_area: float = 12.0) -> 
     min_area : float
         px.
     """
+    labels, scores = _all_scales(image, valid, min_area)
+    # a particle that touches a brighter one is no extremal region until that one is taken away
+    # and a cluster has no shape of its own: both are looked for in what is left
+    rest = _without(image, labels)
+    more, more_scores = _all_scales(rest, valid, min_area, clusters=True)
+    labels, scores = _add(labels, scores, *_split_clusters(more, more_scores, min_area))
+    contrast = region_contrast(ndimage.gaussian_filter(image, 1.0), labels, valid)
+    labels, scores, contrast = _drop_faint(labels, scores, contrast)
+    area = np.bincount(labels.ravel(), minlength=scores.size + 1)[1:]
+    return Candidates(labels, scores, contrast, float(np.sum(area * scores * contrast)))
+
+
+def _all_scales(
+    image: np.ndarray, valid: np.ndarray, min_area: float, *, clusters: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Regions of all scales, disjoint, with their scores."""
     labels = np.zeros(image.shape, dtype=np.int32)
     scores = np.zeros(0)
-    for scale in SCALES:
+    for scale in SCALES[:3] if clusters else SCALES:
         if min(image.shape) / scale < 24:
             break
-        coarse_labels, coarse_scores = _at_scale(image, valid, scale, min_area)
+        coarse_labels, coarse_scores = _at_scale(
+            image, valid, scale, min_area, clusters=clusters
+        )
         if scale > SCALES[0]:
             # what is one blob only because it is blurred falls apart at its half-height
             sharper = np.asarray(ndimage.gaussian_filter(image, scale / 3))
             coarse_labels = refine_outlines(sharper, coarse_labels, valid, reject=True)
             coarse_labels, coarse_scores = _compact(coarse_labels, coarse_scores)
         labels, scores = _merge(labels, scores, coarse_labels, coarse_scores)
-    contrast = region_contrast(ndimage.gaussian_filter(image, 1.0), labels, valid)
-    labels, scores, contrast = _drop_faint(labels, scores, contrast)
-    area = np.bincount(labels.ravel(), minlength=scores.size + 1)[1:]
-    return Candidates(labels, scores, contrast, float(np.sum(area * scores * contrast)))
+    return labels, scores
+
+
+def _without(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Replace the regions found by the ground near them."""
+    taken = np.asarray(segmentation.expand_labels(labels, 2)) > 0
+    if not taken.any() or taken.all():
+        return image
+    # the lower quartile of the free pixels around, so that a bright neighbour does not count
+    out = image.copy()
+    free = np.where(taken, np.nan, image)
+    rows, cols = image.shape
+    for box in ndimage.find_objects(labels):
+        pad = 6 + max(s.stop - s.start for s in box) // 4
+        window = tuple(
+            slice(max(0, s.start - pad), min(n, s.stop + pad))
+            for s, n in zip(box, (rows, cols), strict=True)
+        )
+        around = free[window]
+        around = around[np.isfinite(around)]
+        level = np.percentile(around, 25) if around.size > 8 else np.nanpercentile(free, 25)
+        view = out[window]
+        view[taken[window]] = np.minimum(view[taken[window]], level)
+    return out
+
+
+def _split_clusters(
+    labels: np.ndarray, scores: np.ndarray, min_area: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split clusters at their necks and keep the parts that are convex enough."""
+    parts = split_touching(labels)
+    props = measure.regionprops_table(parts, properties=("label", "area", "solidity"))
+    keep = (props["solidity"] > MIN_SOLIDITY) & (props["area"] >= min_area)
+    table = np.zeros(int(parts.max()) + 1, dtype=np.int32)
+    table[props["label"][keep]] = np.arange(1, keep.sum() + 1)
+    parts = table[parts]
+    if not keep.any():
+        return parts, np.zeros(0)
+    owner = ndimage.maximum(labels, parts, np.arange(1, keep.sum() + 1))
+    return parts, scores[np.maximum(np.asarray(owner, dtype=int) - 1, 0)]
+
+
+def _add(
+    labels: np.ndarray, scores: np.ndarray, more: np.ndarray, more_scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add the regions of a second search that are not remains of those of the first."""
+    if more_scores.size == 0 or scores.size == 0:
+        return labels, scores
+    area = np.bincount(more.ravel(), minlength=more_scores.size + 1)[1:]
+    covered = np.bincount(more[labels > 0], minlength=more_scores.size + 1)[1:]
+    keep = covered < 0.3 * area
+    extra = np.where(np.concatenate([[False], keep])[more] & (labels == 0), more, 0)
+    return _compact(
+        np.where(extra > 0, extra + scores.size, labels), np.concatenate([scores, more_scores])
+    )
 
 
 def region_contrast(image: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -83,7 +157,7 @@ def region_contrast(image: np.ndarray, labels: np.ndarray, valid: np.ndarray) ->
 
 
 def _at_scale(
-    image: np.ndarray, valid: np.ndarray, scale: float, min_area: float
+    image: np.ndarray, valid: np.ndarray, scale: float, min_area: float, *, clusters: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Regions of one scale, painted on the full grid."""
     step = max(1, int(scale))
@@ -92,10 +166,14 @@ def _at_scale(
     gradient = np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)) / 8
     noise = max(float(np.median(gradient[usable])) / 1.177, 0.003)
     regions, levels = region_tree(
-        smooth, noise=noise, valid=usable, min_area=max(12.0, min_area / step**2)
+        smooth,
+        noise=noise,
+        valid=usable,
+        min_area=max(12.0, min_area / step**2),
+        by_shape=not clusters,
     )
     chosen = best_disjoint(regions)
-    chosen = chosen[regions.score[chosen] > MIN_SCORE]
+    chosen = chosen[regions.score[chosen] > (MIN_CLUSTER_SCORE if clusters else MIN_SCORE)]
     painted = paint(smooth, regions, chosen, levels, usable)
     if step > 1:
         rows = np.minimum(np.arange(image.shape[0]) // step, painted.shape[0] - 1)
@@ -124,8 +202,11 @@ def _merge(
         inside = shares > 0.5 * area[members]
         if shares[~inside].sum() > 0.3 * wide[j]:
             continue
-        same = inside.sum() == 1 and abs(area[members[inside]][0] / wide[j] - 1) < 0.5
-        if same or coarse_scores[j - 1] * wide[j] < 1.1 * value[members[inside]].sum():
+        # one particle seen at both scales: the finer outline, unless it is clearly the worse
+        same = inside.sum() == 1 and wide[j] < 4 * area[members[inside]][0]
+        if same and coarse_scores[j - 1] < 1.25 * scores[members[inside] - 1][0]:
+            continue
+        if coarse_scores[j - 1] * wide[j] < 1.1 * value[members[inside]].sum():
             continue
         region = coarse == j
         out[np.isin(out, members[inside])] = 0

@@ -83,7 +83,7 @@ def fit_sizes(diameters: np.ndarray, max_components: int = 2) -> SizeModel:
     return SizeModel(best.mean, best.sd, best.weight, bic, d.size)
 
 
-def histogram(diameters: np.ndarray, bins: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def size_histogram(diameters: np.ndarray, bins: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Count particles by diameter.
 
     Parameters
