@@ -197,8 +197,6 @@ class Session:
         """Take the instrument; a session that died lets go of it with its last heartbeat."""
         from nucleation_bluesky.devices.errors import OwnedByOtherError  # noqa: PLC0415
 
-        from nucleation_bluesky.devices.errors import OwnedByOtherError  # noqa: PLC0415
-
         deadline = time.monotonic() + self._patience
         self.instrument.connect()
         while True:

@@ -16,6 +16,7 @@ from nucleation_bluesky.session.session import Session
 from nucleation_bluesky.session.session_plans import PlanFunction, session_plans
 
 DATA_VARIABLE = "NUCLEATION_DATA"  # data directory, instead of the configured one
+WORKER_PATIENCE = 30.0  # s
 PROFILE = Path(__file__).parent / "profile"  # IPython profile and queue server startup directory
 _sessions: list["OpenSession"] = []
 
@@ -113,7 +114,7 @@ def start(config: Path | str | None = None, *, tiled: bool = True) -> OpenSessio
     if data := os.environ.get(DATA_VARIABLE):
         chosen = chosen.model_copy(update={"data_directory": Path(data)})
     worker = in_worker()
-    session = Session(chosen, tiled=tiled)
+    session = Session(chosen, tiled=tiled, patience=WORKER_PATIENCE if worker else 0.0)
     session.__enter__()
     if worker:
         QueueFiles(session.data).worker_is(os.getpid())

@@ -314,7 +314,7 @@ class Queue:
         told = status.manager or {}
         if not told["worker_environment_exists"]:
             return
-        if told["manager_state"] != "idle":
+        if told["manager_state"] != "idle" and not status.worker_lost:
             if not now:
                 raise QueueError(
                     f"the queue is in '{told['manager_state']}'; wait for it, stop it with "

@@ -1,0 +1,339 @@
+"""The queue as people use it: real Redis, manager, gateway, worker and IOC, stock clients."""
+
+import json
+import re
+import socket
+import stat
+
+import psutil
+import pytest
+import zmq
+from benchmarks.faults import exposed_twice
+from benchmarks.queue_stack import QueueStack, tiled_against_journals, wait_for, wait_idle
+from bluesky_queueserver import CommTimeoutError
+from bluesky_queueserver.manager.comms import ZMQCommSendThreads
+from nucleation_bluesky.ledger.ledger import Ledger
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+SMALL = {"pitch": 50e-9, "image_before_after": False}
+
+
+@pytest.fixture(scope="module")
+def queue(tmp_path_factory):
+    stack = QueueStack(tmp_path_factory.mktemp("queue"))
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.close()
+
+
+@pytest.fixture
+def api(queue):
+    with queue.api() as client:
+        yield client
+        client.queue_clear()
+
+
+def plan(name, *args, **kwargs):
+    return {"item_type": "plan", "name": name, "args": list(args), "kwargs": kwargs}
+
+
+def refused(answer):
+    assert answer["success"] is False
+    return answer["msg"]
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        (plan("count", ["afm"]), "'count' is not in the list of allowed plans"),
+        (plan("_private"), "not in the list of allowed plans"),
+        (plan("nucleation_map", "afm", pitch=20.0), "out of range"),
+        (plan("nucleation_map", "afm", stop=-50), "out of range"),
+        (plan("nucleation_map", "afm", rows=0), "out of range"),
+        (plan("nucleation_map", "afm", origin=[0.0, 5.0]), "out of range"),
+        (plan("nucleation_map", "afm", order="zigzag"), "zigzag|order"),
+        (plan("nucleation_map", "afm", colour="red"), "colour"),
+        (plan("nucleation_map", "RE"), "Instrument|instrument"),
+        (plan("nucleation_map"), "instrument"),
+        (plan("sweep_rate_series", "afm", rates=[1.2, 1e9]), "out of range"),
+    ],
+)
+def test_a_bad_item_does_not_enter_the_queue(api, item, sentence):
+    assert re.search(sentence, refused(api.item_add(item)))
+    assert api.queue_get()["items"] == []
+
+
+def test_another_user_group(queue, api):
+    item = plan("topography", "afm")
+    message = refused(api.send_request(
+        method="queue_item_add", params={"item": item, "user": "eve", "user_group": "visitors"}
+    ))  # fmt: skip
+    assert "visitors" in message
+
+
+def test_code_is_not_taken(queue, api, tmp_path):
+    proof = tmp_path / "ran"
+    message = refused(api.script_upload(f"open({str(proof)!r}, 'w').close()"))
+    assert "'script_upload' is refused here: it would run any code" in message
+    path = tmp_path / "script.py"
+    path.write_text(f"open({str(proof)!r}, 'w').close()")
+    assert "is refused here" in queue.qserver("script", "upload", str(path))
+    assert not proof.exists()
+    function = {"item_type": "function", "name": "eval", "args": ["1"], "kwargs": {}}
+    assert "is refused here" in refused(api.function_execute(function))
+    everything = {"user_groups": {"root": {"allowed_plans": [None]}}}
+    assert "is refused here" in refused(api.permissions_set(everything))
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"not json", b"[]", b'{"method": 3}', b'{"method": "status", "params": 5}',
+            b'{"method": "status", "extra": 1}', b"[" * 100_000, b'{"method": "__class__"}'],
+)  # fmt: skip
+def test_nonsense_is_answered_and_harms_nothing(queue, api, raw):
+    with zmq.Context() as context, context.socket(zmq.REQ) as client:
+        public, secret = zmq.curve_keypair()
+        client.curve_publickey, client.curve_secretkey = public, secret
+        client.curve_serverkey = queue.client_variables["QSERVER_ZMQ_PUBLIC_KEY"].encode()
+        client.linger = 0
+        client.connect(queue.client_variables["QSERVER_ZMQ_CONTROL_ADDRESS"])
+        client.send(raw)
+        assert client.poll(10_000)
+        assert json.loads(client.recv())["success"] is False
+    assert api.status(reload=True)["manager_state"] == "idle"
+
+
+@pytest.mark.parametrize("key", [None, zmq.curve_keypair()[0].decode()])
+def test_without_the_key_nobody_answers(queue, key):
+    client = ZMQCommSendThreads(
+        zmq_server_address=queue.client_variables["QSERVER_ZMQ_CONTROL_ADDRESS"],
+        server_public_key=key, timeout_recv=1000,
+    )  # fmt: skip
+    with pytest.raises(CommTimeoutError):
+        client.send_message(method="status", params={})
+    client.close()
+
+
+def family(queue):
+    processes = list(queue.processes().values())
+    processes.append(psutil.Process(queue.files.worker().pid))
+    return {p.pid: p for q in processes for p in (q, *q.children(recursive=True))}.values()
+
+
+def test_every_socket_is_on_the_loopback(queue):
+    listening = {
+        connection.laddr
+        for process in family(queue)
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert len(listening) >= 4
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    own = [
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET and not address.address.startswith("127.")
+    ]
+    port = queue.files.state().control_port
+    for address in own:
+        with socket.socket() as client:
+            client.settimeout(2)
+            assert client.connect_ex((address, port)) != 0
+
+
+def test_secrets_are_private_and_on_no_command_line(queue):
+    home, keys = queue.files.home, queue.files.keys()
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    secrets = [keys.gateway_private, keys.manager_private, keys.redis_password, keys.gateway_public]
+    for path in home.rglob("*"):
+        if path.is_file() and any(secret in path.read_text(errors="replace") for secret in secrets):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+            assert path.parent.name != "logs", path
+    for process in family(queue):
+        assert not [s for s in secrets if any(s in word for word in process.cmdline())]
+
+
+def test_redis_wants_its_password(queue):
+    import redis  # noqa: PLC0415
+
+    port = queue.files.state().redis_port
+    with redis.Redis(host="127.0.0.1", port=port) as client, pytest.raises(redis.RedisError):
+        client.keys()
+
+
+# ---- forms ---------------------------------------------------------------------------------------
+
+
+def test_forms_say_all_that_a_person_needs(api):
+    plans = api.plans_allowed()["plans_allowed"]
+    assert set(plans) == {
+        "nucleation_map", "sweep_rate_series", "topography", "set_gain", "resume_map",
+    }  # fmt: skip
+    for name, form in plans.items():
+        assert form["description"], name
+        for parameter in form["parameters"]:
+            where = f"{name}({parameter['name']})"
+            assert parameter.get("description"), where
+            kind = parameter["annotation"]["type"]
+            if re.search("float|int", kind):
+                assert float(parameter["min"]) < float(parameter["max"]), where
+                assert re.search(r"\[.+\]$", parameter["description"]) or (
+                    kind == "int" or parameter["name"] in ("risk", "min_quality")
+                ), where
+    (instrument, *_) = plans["nucleation_map"]["parameters"]
+    assert instrument["annotation"]["devices"] == {"Instrument": ["afm"]}
+
+
+# ---- a night -------------------------------------------------------------------------------------
+
+
+def energised(queue):
+    queue.trace.update()
+    return len(queue.trace.named("energised"))
+
+
+def test_killed_worker_in_a_mixed_queue(queue, api):
+    long = plan("nucleation_map", "afm", rows=14, cols=14, origin=[5e-6, 5e-6], **SMALL)
+    items = [
+        plan("set_gain", "afm", gain=1e11),
+        # the sign of the compliance is wrong: the form cannot know, the plan refuses
+        plan("nucleation_map", "afm", rows=2, cols=2, current_compliance=1e-11, **SMALL),
+        plan("nucleation_map", "afm", rows=2, cols=2, origin=[0.0, 0.0], **SMALL),
+        long,
+        plan("sweep_rate_series", "afm", rates=[1.2, 4.8], rows=2, cols=2, origin=[9e-6, 0.0],
+             image_before_after=False),
+        plan("topography", "afm", pixels=32),
+    ]  # fmt: skip
+    assert api.item_add_batch(items)["success"]
+    api.queue_start()
+    before = 4  # sites of the map ahead of the long one
+    wait_for(lambda: energised(queue) >= before + 20, "the long map", 120)
+    queue.kill_worker()
+    told = queue.command("queue", "status")
+    assert told.returncode == 1
+    assert "its process has died" in told.stdout
+    recovered = queue.command("queue", "recover")
+    assert recovered.returncode == 0, recovered.stderr
+    assert "resume_map" in recovered.stdout
+    used = energised(queue)
+    assert used < before + 14 * 14
+
+    api.queue_start()
+    wait_idle(api)
+    ends = [(i["name"], i["result"]["exit_status"]) for i in api.history_get()["items"]]
+    assert ends == [
+        ("set_gain", "completed"),
+        ("nucleation_map", "failed"),
+        ("nucleation_map", "completed"),
+        ("nucleation_map", "failed"),  # the worker died
+        ("nucleation_map", "failed"),  # the same item, run again: refused
+        ("sweep_rate_series", "completed"),
+        ("topography", "completed"),
+    ]
+    history = api.history_get()["items"]
+    assert "has the wrong sign" in history[1]["result"]["msg"]
+    assert "sites have been used" in history[4]["result"]["msg"]
+    assert energised(queue) == used + 4  # the series alone
+
+    dead = interrupted(queue)
+    api.item_add(plan("resume_map", dead, register=False))
+    api.queue_start()
+    wait_idle(api)
+    last = api.history_get()["items"][-1]
+    assert (last["name"], last["result"]["exit_status"]) == ("resume_map", "completed")
+
+    queue.trace.update()
+    assert exposed_twice(queue.trace.events) == {
+        "energised": 4 + 4 + 14 * 14, "tokens_twice": 0, "places_twice": 0,
+    }  # fmt: skip
+    with Ledger(queue.data / "ledger.sqlite", read_only=True) as ledger:
+        states = [exposure.state.value for exposure in ledger.exposures()]
+    assert len(states) == 4 + 4 + 14 * 14
+    assert states.count("BURNED") <= 1  # the site at the moment of the kill
+    delivered = queue.command("journal", "deliver")
+    assert delivered.returncode == 0, delivered.stderr
+    compared = tiled_against_journals(queue.data)
+    assert compared["differ"] == []
+    assert compared["runs"] == 5
+
+
+def interrupted(queue):
+    from nucleation_bluesky.storage.runs import find_runs  # noqa: PLC0415
+    from nucleation_bluesky.storage.server import connect, ensure_server  # noqa: PLC0415
+
+    (run,) = find_runs(connect(ensure_server(queue.data)), state="abort")
+    return run.uid
+
+
+def test_environment_destroy_does_not_repeat_a_map(queue, api):
+    api.item_add(plan("nucleation_map", "afm", rows=14, cols=14, origin=[-5e-6, 5e-6], **SMALL))
+    start = energised(queue)
+    api.queue_start()
+    wait_for(lambda: energised(queue) >= start + 10, "the map", 120)
+    api.environment_destroy()
+    wait_idle(api)
+    used = energised(queue)
+    assert used < start + 14 * 14
+    api.environment_open()
+    wait_idle(api)
+    assert api.status(reload=True)["worker_environment_exists"]
+    (again,) = api.queue_get()["items"]
+    assert again["name"] == "nucleation_map"
+    api.queue_start()
+    wait_idle(api)
+    message = api.history_get()["items"][-1]["result"]["msg"]
+    assert re.search(r"\d+ of 196 sites have been used", message)
+    assert energised(queue) == used
+    queue.trace.update()
+    assert exposed_twice(queue.trace.events)["places_twice"] == 0
+
+
+def test_a_bad_environment_holds_the_next_site(queue, api):
+    start = energised(queue)
+    queue.put("NB:ENV:TRAIN", "oxygen")
+    try:
+        api.item_add(plan("nucleation_map", "afm", rows=2, cols=2, origin=[-9e-6, 0.0], **SMALL))
+        api.queue_start()
+        log = queue.files.logs / "manager.log"
+        wait_for(lambda: "held before the next site: oxygen is" in log.read_text(), "the hold", 60)
+        assert energised(queue) == start
+        assert api.status(reload=True)["manager_state"] == "executing_queue"
+    finally:
+        queue.put("NB:ENV:TRAIN", "none")
+    wait_idle(api)
+    assert api.history_get()["items"][-1]["result"]["exit_status"] == "completed"
+    assert energised(queue) == start + 4
+
+
+def test_stock_command_line_client(queue, api):
+    added = queue.qserver(
+        "queue", "add", "plan", "{'name': 'topography', 'args': ['afm'], 'kwargs': {'pixels': 16}}"
+    )
+    assert "'success': True" in added
+    queue.qserver("queue", "start")
+    wait_idle(api)
+    last = api.history_get()["items"][-1]
+    assert (last["name"], last["result"]["exit_status"]) == ("topography", "completed")
+
+
+def test_a_second_session_is_refused(queue):
+    second = queue.command("run", "topography", "--pixels", "16")
+    assert second.returncode == 1
+    assert "is owned by session" in second.stderr
+    assert "close that session first" in second.stderr
+
+
+def test_down_ends_ours_alone(queue):
+    started = {p.pid for p in family(queue)}
+    other = psutil.Process(queue.ioc.pid)
+    done = queue.command("queue", "down")
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: not [p for p in started if psutil.pid_exists(p)], "their end", 20)
+    assert other.is_running()
+    assert any("appendonly" in path.name for path in queue.files.redis.rglob("*"))
+    assert "not running" in queue.command("queue", "status").stdout
