@@ -85,7 +85,7 @@ class Drift:
 
     def __init__(self, settings: SeccmSettings, key: tuple[int, ...], start: float) -> None:
         p = settings
-        angle = keyed_generator(*key, "drift").uniform(0, 2 * math.pi)
+        angle = float(keyed_generator(*key, "drift").uniform(0, 2 * math.pi))
         self._speed = p.drift_speed * math.cos(angle), p.drift_speed * math.sin(angle)
         self._wander = [SmoothField(key[0], f"wander {key} {axis}", 60.0, 32) for axis in "xy"]
         self._size, self._start = p.drift_wander, start
@@ -121,7 +121,7 @@ class Sensor:
         self._top = 2**p.bits - 1
 
     def expose(self, reflectance: np.ndarray, time: float, rng: np.random.Generator) -> np.ndarray:
-        """Counts of one frame, uint16, from relative reflectance (float32, overwritten)."""
+        """Return a frame's counts, uint16, from relative reflectance (float32, overwritten)."""
         p = self._p
         led = 1 + p.led_drift * self._led.at(time) + p.led_flicker * rng.standard_normal()
         signal = reflectance

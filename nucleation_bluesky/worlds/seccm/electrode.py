@@ -34,8 +34,15 @@ _LASTING = 0.12  # progress that stripping does not undo: the SEI's
 class Population(Protocol):
     """What the electrode needs to know of the particles."""
 
-    progress: np.ndarray  # at which each nucleates, rising
-    share: list[float]  # cumulative growth weight, ends at 1; one longer than progress
+    @property
+    def progress(self) -> np.ndarray:
+        """Progress at which each nucleates, rising."""
+        ...
+
+    @property
+    def share(self) -> list[float]:
+        """Cumulative growth weight, from 0 to 1; one longer than ``progress``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -259,10 +266,10 @@ class Electrode:
         taken = lost[0] + lost[1] + lost[2]
         s.anodic += taken + parasitic * dt
         if taken > 0:
-            self._strip(s, lost, taken)
+            self._strip(s, lost)
         return lost, parasitic
 
-    def _strip(self, s: State, lost: tuple[float, float, float], taken: float) -> None:
+    def _strip(self, s: State, lost: tuple[float, float, float]) -> None:
         if s.metal > _SMALL:
             keep = 1 - lost[0] / s.metal
             s.metal *= keep
@@ -280,7 +287,7 @@ class Electrode:
             s.nucleated, s.relaxed, s.top_metal = False, 0.0, 0.0
 
     def _count_cycles(self, s: State, net: float, dt: float) -> None:
-        """A cycle ends where plating begins after a tangible part has been stripped."""
+        """Count a cycle where plating begins after a tangible part has been stripped."""
         if net < -_NET:
             if s.stripped == 0.0:
                 s.episode = max(s.metal + s.rich + s.poor - net * dt, _TANGIBLE)
@@ -394,4 +401,4 @@ class Electrode:
                 return b
             a, step = b, step * 4
         low, high = (a, b) if a < b else (b, a)
-        return float(brentq(excess, low, high, xtol=1e-7, rtol=1e-12))
+        return brentq(excess, low, high, xtol=1e-7)  # type: ignore[return-value]

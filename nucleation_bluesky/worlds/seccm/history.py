@@ -37,6 +37,16 @@ class History:
         self._table[self.count] = values
         self.count += 1
 
+    def extend(self, times: np.ndarray, *values: float) -> None:
+        """Add rows that differ in time only."""
+        end = self.count + len(times)
+        if end > len(self._table):
+            more = max(len(self._table), end - len(self._table))
+            self._table = np.concatenate([self._table, np.empty((more, len(COLUMNS)))])
+        self._table[self.count : end, 0] = times
+        self._table[self.count : end, 1:] = values
+        self.count = end
+
     def cut(self, count: int) -> None:
         """Forget rows from number ``count`` on."""
         self.count = min(count, self.count)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -108,11 +109,14 @@ class Landing:
         self.history = History()
         self.particles: Particles | None = None
         self.count = 0
+        self.current_range = p.current_range
+        self.noise_factor = 1.0  # of the current's noise, by its bandwidth
         self.program_time = math.nan
         self.nucleation = -1  # sample of the first nucleation
         self.marks: tuple[tuple[int, int], ...] = ()  # (first sample, cycle) of each step
         self._noise: tuple[int, np.ndarray] = (-1, np.empty((2, 0)))
         self._spots_of: Particles | None = None
+        self._looking = RLock()  # frames and truth are made in threads
 
     @cached_property
     def protrusions(self) -> Protrusions:
@@ -125,7 +129,7 @@ class Landing:
         """Renderer."""
         return Picture(self.settings, self.footprint, self.protrusions, self._older)
 
-    def _draw_particles(self, density: float, potentiodynamic: bool) -> Particles:  # noqa: FBT001
+    def _draw_particles(self, density: float, potentiodynamic: bool) -> Particles:
         self.particles = draw_particles(
             self.settings,
             self.footprint,
@@ -190,26 +194,70 @@ class Landing:
         potential, current, saturated : ndarray, shape (n,)
             Raw potential (V), current (A), and whether either is at full scale.
         """
-        p = self.settings
+        p, full = self.settings, self.current_range
         setpoints = np.asarray(setpoints, dtype=float)
         n = len(setpoints)
-        heights = np.broadcast_to(np.asarray(z, dtype=float), n).tolist()
-        potential, current = np.empty(n), np.empty(n)
-        noise = np.empty(n)
-        for k, (value, height) in enumerate(zip(setpoints.tolist(), heights, strict=True)):
-            potential[k], current[k], noise[k] = self._sample(mode, value, dt, height)
+        heights = np.broadcast_to(np.asarray(z, dtype=float), n)
+        potential, current, noise = self._fly(mode, setpoints, dt, heights)
+        done = len(potential)
+        if done < n:
+            rows = [
+                self._sample(mode, value, dt, height)
+                for value, height in zip(
+                    setpoints[done:].tolist(), heights[done:].tolist(), strict=True
+                )
+            ]
+            rest = np.array(rows).T
+            potential = np.concatenate([potential, rest[0]])
+            current = np.concatenate([current, rest[1]])
+            noise = np.concatenate([noise, rest[2]])
         draws = self._draws(self.count - n, n)
         clean = np.abs(potential) >= p.potential_range
-        current += p.current_noise * noise * draws[0]
+        current += p.current_noise * self.noise_factor * noise * draws[0]
         potential += np.where(clean, 0.0, p.potential_noise * noise * draws[1])
         if mode == Control.POTENTIAL:
             potential = setpoints + 0.1 * p.potential_noise * draws[1]
-        saturated = (np.abs(potential) >= p.potential_range) | (np.abs(current) >= p.current_range)
+        saturated = (np.abs(potential) >= p.potential_range) | (np.abs(current) >= full)
         return (
             _digitise(potential, p.potential_range),
-            _digitise(current, p.current_range),
+            _digitise(current, full),
             saturated,
         )
+
+    def _fly(
+        self, mode: int, setpoints: np.ndarray, dt: float, z: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the samples before anything is touched, as :meth:`_sample` would; at least none."""
+        p, c, m = self.settings, self.contact, self.meniscus
+        n = len(setpoints)
+        if c.wet or c.crashed:
+            n = 0
+        ends = [m.surface + p.crash_depth]
+        if math.isnan(c.broken):
+            ends.append(m.surface)
+        if m.has_spike and not c.spiked:
+            ends.append(m.spike_z)
+        beyond = np.flatnonzero(z[:n] >= min(ends))
+        n = int(beyond[0]) if len(beyond) else n
+        if n == 0:
+            return np.empty(0), np.empty(0), np.empty(0)
+        times = np.empty(n)
+        for k in range(n):  # one by one: sums must not depend on the portions
+            self.time += dt
+            times[k] = self.time
+        self.count += n
+        c.deepest = max(c.deepest, float(z[:n].max()))
+        s, (film, film_u) = self.state, self.state.film
+        self.history.extend(
+            times, s.clock, s.dead, s.dead_u, s.active, s.active_u, s.survival,
+            film, film_u, math.nan, 0.0,
+        )  # fmt: skip
+        if mode == Control.POTENTIAL:
+            potential = setpoints[:n].copy()
+        else:
+            overload = (setpoints[:n] != 0) & (mode == Control.CURRENT)
+            potential = np.where(overload, p.potential_range, 0.0)
+        return potential, np.zeros(n), np.ones(n)
 
     def _sample(self, mode: int, value: float, dt: float, z: float) -> tuple[float, float, float]:
         """Advance by one sample; return raw potential, current and the factor on noise."""
@@ -243,7 +291,7 @@ class Landing:
         )  # fmt: skip
         return raw, current, factor
 
-    def _open(self, mode: int, value: float, spike: bool) -> tuple[float, float, float]:  # noqa: FBT001
+    def _open(self, mode: int, value: float, spike: bool) -> tuple[float, float, float]:
         """Raw potential, current and true potential without contact."""
         p = self.settings
         if mode == Control.POTENTIAL:
@@ -253,7 +301,7 @@ class Landing:
         return 0.0, 0.0, math.nan
 
     def _draws(self, first: int, n: int) -> np.ndarray:
-        """Standard normal numbers of samples ``first`` on, shape (2, n)."""
+        """Return the standard normal numbers of samples ``first`` on, shape (2, n)."""
         parts = []
         while n > 0:
             chunk, at = divmod(first, _CHUNK)
@@ -272,7 +320,8 @@ class Landing:
         What lies beyond the last sample is the state of the last sample.
         """
         exposure = self.settings.exposure_time if exposure is None else exposure
-        image = self.picture.render(self.scene(time, exposure))
+        with self._looking:
+            image = self.picture.render(self.scene(time, exposure))
         image = self.picture.shifted(image, *self.drift.at(time + exposure / 2))
         rng = keyed_generator(*self.key, "frame", round(time * 1e6))
         return self._sensor.expose(image, time, rng)
@@ -317,16 +366,18 @@ class Landing:
         return np.cbrt(6 / math.pi * volume), born
 
     def remainder(self) -> Patch:
-        """What stays behind, once the liquid is gone."""
-        scene = self.scene(math.inf)
-        dry = Scene(0.0, 1.0, scene.film, scene.film_u, scene.diameters, scene.born)
-        return self.picture.remainder(self.picture.render(dry), self.x, self.y)
+        """Return what stays behind, once the liquid is gone."""
+        with self._looking:
+            scene = self.scene(math.inf)
+            dry = Scene(0.0, 1.0, scene.film, scene.film_u, scene.diameters, scene.born)
+            return self.picture.remainder(self.picture.render(dry), self.x, self.y)
 
     def truth(self) -> dict[str, Any]:
         """Everything that is true of this landing (see :mod:`worlds.seccm.truth`)."""
         from nucleation_bluesky.worlds.seccm.truth import landing_truth  # noqa: PLC0415
 
-        return landing_truth(self)
+        with self._looking:
+            return landing_truth(self)
 
 
 def _digitise(values: np.ndarray, full_scale: float) -> np.ndarray:

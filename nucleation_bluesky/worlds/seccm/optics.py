@@ -152,14 +152,14 @@ class Picture:
         return out
 
     def remainder(self, image: np.ndarray, x: float, y: float) -> Patch:
-        """What stays behind of ``image`` where the footprint is, in the sample frame."""
+        """Return what stays behind of ``image`` where the footprint is, in the sample frame."""
         change = image - self._bare
         inside = self._mask > 1e-3
         rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         if not len(rows):
             return Patch(x, y, np.zeros((0, 0), dtype=np.float32))
         part = change[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].copy()
-        return Patch(x + self.axis[cols[0]], y + self.axis[rows[0]], part)
+        return Patch(x + float(self.axis[cols[0]]), y + float(self.axis[rows[0]]), part)
 
 
 def spots(axis: np.ndarray, x: np.ndarray, y: np.ndarray, blur: float) -> csc_matrix:

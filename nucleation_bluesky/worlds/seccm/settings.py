@@ -1,6 +1,7 @@
 """Every figure of the virtual SECCM with its microscope, with its unit and where it comes from."""
 
 import math
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -172,14 +173,14 @@ class SeccmSettings(BaseModel):
     @model_validator(mode="after")
     def _check_table(self) -> Self:
         nodes = self.table_current_density
-        if len(nodes) < 2 or any(b <= a for a, b in zip(nodes, nodes[1:], strict=False)):
+        if len(nodes) < 2 or any(b <= a for a, b in pairwise(nodes)):
             raise ValueError("table_current_density needs two or more rising current densities")
         for name in type(self).model_fields:
             if name.startswith("table_") and len(getattr(self, name)) != len(nodes):
                 raise ValueError(f"{name} needs one value per current density ({len(nodes)})")
         for name in ("table_e_nuc", "table_e_growth"):
             row = getattr(self, name)
-            if any(b >= a for a, b in zip(row, row[1:], strict=False)) or row[0] >= 0:
+            if any(b >= a for a, b in pairwise(row)) or row[0] >= 0:
                 raise ValueError(f"{name} must fall with current density, from below 0 V")
         return self
 

@@ -157,11 +157,10 @@ def simulate_landing(
     speed = 2e-6
     first = program[0] if program else Part(Control.POTENTIAL, np.zeros(1))
     way = max(_START, (before + 0.5) * speed)
-    for k in range(1, 10**6):
-        z = surface - way + k * speed * dt
+    z = surface - way
+    while not landing.contact.wet:
+        z += speed * dt
         landing.run(first.mode, first.setpoints[:1], dt, z)
-        if landing.contact.wet:
-            break
     landing.run(first.mode, first.setpoints[:1], dt, z)  # confirmation
     contact = landing.contact.time
     clock = world.acquire(contact - before, frame_period)

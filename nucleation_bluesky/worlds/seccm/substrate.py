@@ -46,7 +46,7 @@ class Protrusions:
         self.x, self.y, self.diameter, self.height = table[:, near]
 
     def index(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Number of the protrusion at each point, -1 on flat gold."""
+        """Return the number of the protrusion at each point, -1 on flat gold."""
         found = np.full(np.shape(x), -1)
         for k, (cx, cy, d) in enumerate(zip(self.x, self.y, self.diameter, strict=True)):
             found[np.hypot(x - cx, y - cy) < d / 2] = k

@@ -1,6 +1,7 @@
 """Ground truth of landings: for tests and benchmarks, never for an analysis."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,13 +132,13 @@ def _particles(landing: "Landing", known: dict[str, Any]) -> dict[str, Any]:
 
 
 def cycle_charges(landing: "Landing") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number of each cycle, and its cathodic and anodic charge (C, magnitudes)."""
+    """Return the number of each cycle, and its cathodic and anodic charge (C, magnitudes)."""
     marks = [*landing.marks, (landing.count, 0)]
     current, time = landing.history.column("current"), landing.history.column("time")
     step = np.diff(time, prepend=time[0] if len(time) else 0.0)
     numbers = sorted({cycle for _, cycle in marks if cycle > 0})
     cathodic, anodic = np.zeros(len(numbers)), np.zeros(len(numbers))
-    for (begin, cycle), (end, _) in zip(marks, marks[1:], strict=False):
+    for (begin, cycle), (end, _) in pairwise(marks):
         if cycle > 0:
             k = numbers.index(cycle)
             charge = current[begin:end] * step[begin:end]

@@ -1,5 +1,7 @@
 """The virtual SECCM as one object: sample, landings, camera. No I/O but the truth file."""
 
+import math
+
 from nucleation_bluesky.worlds.seccm.camera import FrameClock, Sensor
 from nucleation_bluesky.worlds.seccm.landing import Landing
 from nucleation_bluesky.worlds.seccm.optics import Patch
@@ -50,9 +52,9 @@ class SeccmWorld:
         key = (self.seed, *cell, visit)
         return Landing(self.settings, key, x, y, time, self.sensor, older)
 
-    def finish(self, landing: Landing) -> None:
-        """Leave the place: keep what is seen of it, and write the truth."""
-        if landing.count and landing.contact.z == landing.contact.z:  # touched (not NaN)
+    def finish(self, landing: Landing, *, seen: bool = True) -> None:
+        """Leave the place: keep what is visible of it (if anybody looks), and write the truth."""
+        if seen and landing.count and not math.isnan(landing.contact.z):
             self._left.append(landing.remainder())
         if self._truth is not None:
             self._truth.write(landing.truth())

@@ -1,0 +1,496 @@
+"""The virtual SECCM behind the protocols of :mod:`nucleation_bluesky.iocs.seccm_backend`."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nucleation_bluesky.contract.enums import (
+    AbortLocation,
+    ContactMode,
+    SafeState,
+    StepMode,
+)
+from nucleation_bluesky.contract.program import Program, Step
+from nucleation_bluesky.iocs.backend import Capabilities
+from nucleation_bluesky.iocs.backends.virtual_irm import VirtualCamera
+from nucleation_bluesky.iocs.backends.virtual_rig import PERIOD as PERIOD_AFTER
+from nucleation_bluesky.iocs.backends.virtual_rig import Rest, Rig, RigClock
+from nucleation_bluesky.iocs.seccm_backend import (
+    AFTER,
+    APPROACH,
+    Cut,
+    CutAction,
+    LandingBlock,
+    Reading,
+    SeccmBackend,
+    empty_block,
+)
+from nucleation_bluesky.worlds.afm.keyed import keyed_generator
+from nucleation_bluesky.worlds.seccm import Control, Landing, SeccmSettings, SeccmWorld
+from nucleation_bluesky.worlds.seccm.landing import Snapshot
+from nucleation_bluesky.worlds.seccm.truth import TruthWriter
+
+BLOCK_TIME = 0.02  # s of wall time
+MAX_BLOCK = 256  # samples computed at a time, so that the loop stays alive
+APPROACH_BLOCK = 2048  # the same while nothing is touched
+STOP_TIME = 1e-3  # s: motion goes on for this long after contact was found
+LATENCY = 50e-6  # s
+RANGES = (1e-9, 1e-5)  # A, in decades
+FILTERS = (10.0, 1e4)  # Hz
+FILTER = 1e3
+_MODES = {
+    StepMode.POTENTIAL: Control.POTENTIAL,
+    StepMode.CURRENT: Control.CURRENT,
+    StepMode.OPEN_CIRCUIT: Control.OPEN_CIRCUIT,
+}
+
+
+@dataclass
+class _Run:
+    """A landing under way."""
+
+    landing: Landing
+    program: Program
+    zero: float  # instrument time of sample 0
+    step: int
+    done: int = 0  # samples of the present step that were delivered
+    index: int = 0  # number of the next sample
+    setpoints: np.ndarray | None = None
+    # the last block, to come back to
+    snapshot: Snapshot | None = None
+    before: tuple[int, int, int, float] = (APPROACH, 0, 0, 0.0)
+    block: LandingBlock | None = None
+
+
+class VirtualController:
+    """Electrochemistry and approach of the virtual SECCM (a `LandingBackend`).
+
+    Parameters
+    ----------
+    rig : Rig
+        World, clock and pipette.
+    block_time : float
+        Wall time between blocks where the clock has a limit, s.
+    """
+
+    def __init__(self, rig: Rig, *, block_time: float = BLOCK_TIME) -> None:
+        self._rig, self._block_time = rig, block_time
+        self._run: _Run | None = None
+        self._filter = FILTER
+        p = rig.world.settings
+        self.capabilities = Capabilities(
+            bias_range=(-p.potential_range, p.potential_range),
+            sample_rate_range=(50.0, 1e4),
+            current_range=p.current_range,
+            current_bandwidth=FILTER,
+            height_bandwidth=1e3,
+            abort=AbortLocation.CONTROLLER,
+            latency=LATENCY,
+            safe_states=frozenset(
+                {
+                    SafeState.OPEN_CIRCUIT,
+                    SafeState.HOLD,
+                    SafeState.ZERO,
+                    SafeState.ZERO_CURRENT,
+                }
+            ),
+            ramp=True,
+            software_ramp=False,
+        )
+        self.settings = {"ELM:RANGE": p.current_range, "ELM:FILTER": FILTER}
+        self._noise = keyed_generator(rig.world.seed, "electrometer at rest")
+
+    # ---- landings ------------------------------------------------------------------------
+    async def start(self, program: Program) -> None:
+        """Start approach or first step."""
+        if self._run is not None:
+            raise RuntimeError("a landing was started while another is under way")
+        self._check(program.steps)
+        approach = program.approach
+        if approach is not None and approach.speed > self._rig.world.settings.max_speed:
+            raise ValueError(
+                f"an approach speed of {approach.speed:g} m/s is above the positioner's "
+                f"{self._rig.world.settings.max_speed:g} m/s"
+            )
+        rig = self._rig
+        rig.hold_frames(rig.clock.now)
+        rig.busy += 1
+        try:
+            landing = await asyncio.to_thread(rig.begin, program.sample_period)
+        except BaseException:  # also where the landing is killed meanwhile
+            rig.busy -= 1
+            rig.release_frames()
+            raise
+        zero = landing.time + program.sample_period
+        step = APPROACH if approach is not None else 0
+        self._run = _Run(landing, program, zero, step)
+        if step == 0:
+            self._enter(self._run, 0)
+
+    def _check(self, steps: Sequence[Step]) -> None:
+        caps = self.capabilities
+        for number, step in enumerate(steps):
+            values = (step.start, step.end)
+            if step.mode is StepMode.POTENTIAL:
+                low, high = caps.bias_range
+                if not all(low <= v <= high for v in values):
+                    raise ValueError(
+                        f"step {number} goes beyond the potential range of {low:g} to {high:g} V"
+                    )
+            elif any(abs(v) > caps.current_range for v in values):
+                raise ValueError(
+                    f"step {number} needs more than the current range of "
+                    f"{caps.current_range:g} A: set ELM:RANGE"
+                )
+
+    def _enter(self, run: _Run, step: int) -> None:
+        run.step, run.done = step, 0
+        if step == 0:
+            run.landing.begin_program()
+        steps = run.program.steps
+        if step < len(steps):
+            run.landing.begin_step(steps[step].cycle)
+            run.setpoints = steps[step].setpoints(run.program.sample_period)
+        else:
+            run.landing.begin_step(0)
+            run.setpoints = None
+
+    async def next_block(self) -> LandingBlock | None:
+        """Return the next samples when their time has come."""
+        run, rig = self._run, self._rig
+        if run is None:
+            return None
+        if run.step != APPROACH and run.setpoints is not None and run.done >= len(run.setpoints):
+            self._enter(run, run.step + 1)
+        if run.step != APPROACH and run.setpoints is None:
+            return None
+        n = self._block_size(run)
+        if n <= 0:
+            return None
+        # what was delivered before has been looked at: it stands
+        rig.clock.advance(run.landing.time)
+        rig.hold_frames(run.landing.time)
+        due = run.zero + (run.index + n - 1) * run.program.sample_period
+        await asyncio.sleep(rig.clock.delay(due))
+        if run is not self._run:
+            return None
+        return self._compute(run, n)
+
+    def _block_size(self, run: _Run) -> int:
+        """Return the size of the next block; 0 where the approach has come to its end."""
+        period, clock = run.program.sample_period, self._rig.clock
+        if run.step == APPROACH:
+            approach = run.program.approach
+            assert approach is not None  # noqa: S101 - step -1 has an approach
+            way = approach.z_max - self._rig.position["z"]
+            left = math.floor(way / (approach.speed * period) + 1e-9)
+            most = MAX_BLOCK if run.landing.contact.wet else APPROACH_BLOCK
+        else:
+            left = len(run.setpoints) - run.done if run.setpoints is not None else 0
+            most = MAX_BLOCK
+        if not clock.unlimited:
+            most = min(most, max(round(self._block_time * clock.speed / period), 1))
+        return min(left, most)
+
+    def _compute(self, run: _Run, n: int) -> LandingBlock:
+        rig, landing, period = self._rig, run.landing, run.program.sample_period
+        z0 = rig.position["z"]
+        run.snapshot = landing.snapshot()
+        run.before = run.step, run.done, run.index, z0
+        approach = run.program.approach
+        if run.step == APPROACH and approach is not None:
+            z = z0 + approach.speed * period * np.arange(1, n + 1)
+            by_current = approach.mode is ContactMode.CURRENT
+            mode = Control.POTENTIAL if by_current else Control.CURRENT
+            setpoints = np.full(n, approach.potential if by_current else approach.current)
+        else:
+            assert run.setpoints is not None  # noqa: S101 - a step is under way
+            z = np.full(n, z0)
+            mode = _MODES[run.program.steps[run.step].mode]
+            setpoints = run.setpoints[run.done : run.done + n]
+        potential, current, saturated = landing.run(mode, setpoints, period, z)
+        block = LandingBlock(
+            run.index, potential, current, z, np.full(n, run.step), saturated=saturated
+        )
+        run.block = block
+        run.done, run.index = run.done + n, run.index + n
+        rig.position["z"] = float(z[-1])
+        return block
+
+    async def cut(self, index: int, action: CutAction) -> Cut:
+        """Act after sample ``index`` of the last block."""
+        run = self._run
+        if run is None or run.block is None or run.snapshot is None:
+            return Cut(empty_block(index + 1))
+        first = run.block.first_index
+        if not first <= index < first + len(run.block):
+            raise ValueError(f"sample {index} is not in the last block: it cannot be cut there")
+        if index + 1 < run.index:
+            # not beyond the decision: go back, and live to that sample again
+            run.landing.restore(run.snapshot)
+            run.step, run.done, run.index, self._rig.position["z"] = run.before
+            self._compute(run, index + 1 - first)
+        post = empty_block(index + 1)
+        if action is CutAction.CONTACT:
+            post = self._halt(run)
+            self._enter(run, 0)
+        elif action is CutAction.NEXT_STEP:
+            self._enter(run, run.step + 1)
+        else:
+            self._finish(run)
+        return Cut(post, LATENCY)
+
+    def _halt(self, run: _Run) -> LandingBlock:
+        """Stop the approach: one sample passes until the pipette stands."""
+        approach, period = run.program.approach, run.program.sample_period
+        assert approach is not None  # noqa: S101 - contact ends an approach
+        z = self._rig.position["z"] + approach.speed * min(STOP_TIME, period)
+        by_current = approach.mode is ContactMode.CURRENT
+        mode = Control.POTENTIAL if by_current else Control.CURRENT
+        value = approach.potential if by_current else approach.current
+        potential, current, saturated = run.landing.run(mode, np.full(1, value), period, z)
+        index, run.index = run.index, run.index + 1
+        self._rig.position["z"] = z
+        self._rig.clock.advance(run.landing.time)
+        run.block = run.snapshot = None
+        return LandingBlock(
+            index, potential, current, np.full(1, z), np.full(1, APPROACH), saturated=saturated
+        )
+
+    def _finish(self, run: _Run) -> None:
+        run.landing.begin_step(0)
+        self._rig.clock.advance(run.landing.time)
+        self._run = None
+        self._rig.busy -= 1
+        self._rig.release_frames()
+
+    async def safe_state(self, policy: SafeState, potential: float) -> None:
+        """Bring the electrical safe state now; a landing under way is over."""
+        run, rig = self._run, self._rig
+        if run is not None:
+            self._live_on(run)
+            self._finish(run)
+        rig.rest_until(rig.clock.now)
+        rig.rest = Rest.of(policy, potential)
+
+    def _live_on(self, run: _Run) -> None:
+        """Let samples pass that fell due since the last block (a kill does not stop time)."""
+        clock, period = self._rig.clock, run.program.sample_period
+        if clock.unlimited:
+            return
+        due = math.floor((clock.now - run.zero) / period) + 1 - run.index
+        if due > 0 and (run.step == APPROACH or run.setpoints is not None):
+            n = min(due, self._block_size(run))
+            if n > 0:
+                self._compute(run, n)
+
+    async def retract(self, distance: float, speed: float) -> LandingBlock:
+        """Withdraw the pipette, at most to the end of its travel."""
+        rig, clock = self._rig, self._rig.clock
+        z0 = rig.position["z"]
+        target = max(z0 - distance, 0.0)
+        speed = min(speed, rig.world.settings.max_speed)
+        landing = rig.landing
+        rig.busy += 1
+        try:
+            return await self._withdraw(landing, z0, target, speed)
+        finally:
+            rig.busy -= 1
+            rig.release_frames()
+            clock.advance(landing.time)
+
+    async def _withdraw(
+        self, landing: Landing, z0: float, target: float, speed: float
+    ) -> LandingBlock:
+        rig, clock = self._rig, self._rig.clock
+        n = math.ceil((z0 - target) / (speed * PERIOD_AFTER) - 1e-9)
+        if n <= 0:
+            await asyncio.to_thread(rig.leave)
+            return empty_block(0)
+        rig.rest_until(clock.now)
+        landing.time = max(landing.time, clock.now - PERIOD_AFTER)
+        z = np.maximum(z0 - speed * PERIOD_AFTER * np.arange(1, n + 1), target)
+        begin, parts = landing.time, []
+        for low in range(0, n, MAX_BLOCK):
+            rig.hold_frames(landing.time)
+            part = z[low : low + MAX_BLOCK]
+            await asyncio.sleep(clock.delay(begin + (low + len(part)) * PERIOD_AFTER))
+            parts.append(rig.run_rest(landing, part, PERIOD_AFTER))
+            rig.position["z"] = float(part[-1])
+            clock.advance(landing.time)
+        rig.release_frames()
+        await asyncio.to_thread(rig.leave)
+        potential, current, saturated = (np.concatenate(v) for v in zip(*parts, strict=True))
+        return LandingBlock(0, potential, current, z, np.full(n, AFTER), saturated=saturated)
+
+    # ---- outside landings ----------------------------------------------------------------
+    async def measure(self) -> Reading:
+        """Measure once."""
+        rig, p = self._rig, self._rig.world.settings
+        landing, z = rig.landing, rig.position["z"]
+        if landing.contact.wet:
+            rig.rest_until(rig.clock.now)
+            landing.time = max(landing.time, rig.clock.now - PERIOD_AFTER)
+            potential, current, saturated = rig.run_rest(landing, np.full(1, z), PERIOD_AFTER)
+            rig.clock.advance(landing.time)
+            return Reading(float(potential[0]), float(current[0]), z, bool(saturated[0]))
+        noise = self._noise.standard_normal(2)
+        potential = rig.rest.setpoint if rig.rest.mode is Control.POTENTIAL else 0.0
+        current = p.current_noise * rig.noise_factor * float(noise[0])
+        return Reading(potential + p.potential_noise * float(noise[1]), current, z)
+
+    async def set_parameter(self, name: str, value: float) -> float:
+        """Apply ``ELM:RANGE`` (A, decades) or ``ELM:FILTER`` (Hz)."""
+        if self._run is not None:
+            raise RuntimeError(f"{name} was set during a landing: end it first")
+        if not math.isfinite(value):
+            raise ValueError("the value must be a finite number")
+        if name == "ELM:RANGE":
+            if not RANGES[0] <= value <= RANGES[1]:
+                raise ValueError(f"ranges go from {RANGES[0]:g} to {RANGES[1]:g} A in decades")
+            value = float(f"1e{math.ceil(math.log10(value) - 1e-9)}")
+            self.capabilities = replace(self.capabilities, current_range=value)
+        elif name == "ELM:FILTER":
+            if not FILTERS[0] <= value <= FILTERS[1]:
+                raise ValueError(f"the filter can be set from {FILTERS[0]:g} to {FILTERS[1]:g} Hz")
+            self._filter = value
+            self.capabilities = replace(self.capabilities, current_bandwidth=value)
+        else:
+            raise ValueError(f"this instrument has no setting {name}")
+        # samples are averages over 2.57 ms: a wider filter adds little, a narrower one takes noise
+        self._rig.range(
+            self.capabilities.current_range, math.sqrt(min(self._filter, 200.0) / 200.0)
+        )
+        return value
+
+
+class VirtualPipette:
+    """XYZ piezo of the virtual SECCM (a `PipetteBackend`)."""
+
+    def __init__(self, rig: Rig) -> None:
+        p = rig.world.settings
+        self._rig = rig
+        half = p.travel_xy / 2
+        self.limits = {"x": (-half, half), "y": (-half, half), "z": (0.0, p.travel_z)}
+        self.max_speed = dict.fromkeys("xyz", p.max_speed)
+        self._stops: set[asyncio.Event] = set()
+        self._noise = keyed_generator(rig.world.seed, "pipette readout")
+
+    async def move(self, axis: str, target: float, speed: float) -> float:
+        """Move one axis; return the measured position."""
+        low, high = self.limits[axis]
+        if not low <= target <= high:
+            raise ValueError(f"{axis} = {target:g} m is outside the travel ({low:g} to {high:g} m)")
+        if not 0 < speed <= self.max_speed[axis]:
+            raise ValueError(
+                f"a speed of {speed:g} m/s is outside 0 to {self.max_speed[axis]:g} m/s"
+            )
+        rig, clock = self._rig, self._rig.clock
+        here, begin = rig.position[axis], clock.now
+        duration = abs(target - here) / speed
+        stop = asyncio.Event()
+        self._stops.add(stop)
+        rig.busy += 1
+        try:
+            if clock.unlimited:
+                await asyncio.sleep(0)
+            else:
+                async with asyncio.timeout(clock.delay(begin + duration)):
+                    await stop.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._stops.discard(stop)
+            rig.busy -= 1
+        share = 1.0
+        if stop.is_set() and not clock.unlimited and duration > 0:
+            share = min((clock.now - begin) / duration, 1.0)
+        reached = here + (target - here) * share
+        clock.advance(begin + duration * share)
+        await self._arrive(axis, here, reached, speed)
+        return await self.position(axis)
+
+    async def _arrive(self, axis: str, here: float, reached: float, speed: float) -> None:
+        rig = self._rig
+        if axis == "z":
+            n = math.ceil(abs(reached - here) / (speed * PERIOD_AFTER))
+            if n and self._matters(max(here, reached)):
+                landing = rig.begin(PERIOD_AFTER)
+                rig.run_rest(landing, np.linspace(here, reached, n + 1)[1:], PERIOD_AFTER)
+                rig.clock.advance(landing.time)
+            rig.position["z"] = reached
+            return
+        rig.position[axis] = reached
+        if reached != here:
+            await asyncio.to_thread(rig.arrive)
+
+    def _matters(self, deepest: float) -> bool:
+        """Whether a move of z touches, or leaves, the surface."""
+        landing = self._rig.landing
+        return landing.contact.wet or deepest >= landing.meniscus.surface
+
+    async def position(self, axis: str) -> float:
+        """Measured position, m."""
+        noise = self._rig.world.settings.position_noise * float(self._noise.standard_normal())
+        return self._rig.position[axis] + noise
+
+    async def stop(self) -> None:
+        """Stop what moves."""
+        for stop in self._stops:
+            stop.set()
+
+
+def make_virtual_seccm(
+    seed: int = 0,
+    speed: float = 1.0,
+    truth: Path | None = None,
+    *,
+    preset: str = "10um",
+    block_time: float = BLOCK_TIME,
+    settings: SeccmSettings | None = None,
+    **overrides: Any,
+) -> SeccmBackend:
+    """Virtual SECCM with its microscope as a backend.
+
+    Parameters
+    ----------
+    seed : int
+        Of sample and chance.
+    speed : float
+        Instrument seconds per wall second; ``inf`` for as fast as it can.
+    truth : Path or None
+        HDF5 file for the ground truth.
+    preset : str
+        Set of pipettes: "10um" or "6um" (see `SeccmSettings.preset`).
+    block_time : float
+        See `VirtualController`.
+    settings : SeccmSettings or None
+        The world; the preset where None.
+    **overrides
+        Fields of `SeccmSettings` to change.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If an override is unknown or out of range.
+    """
+    if settings is None:
+        settings = SeccmSettings.preset(preset, **overrides)  # type: ignore[arg-type]
+    elif overrides:
+        settings = SeccmSettings(**(settings.model_dump() | overrides))
+    clock = RigClock(speed)
+    writer = TruthWriter(truth, seed, settings) if truth is not None else None
+    rig = Rig(SeccmWorld(settings, seed, writer), clock)
+    return SeccmBackend(
+        VirtualController(rig, block_time=block_time),
+        VirtualPipette(rig),
+        VirtualCamera(rig),
+        ticks=clock.ticks,
+        utc=clock.utc,
+        info={"reference_offset": settings.reference_offset},
+    )
