@@ -15,7 +15,7 @@ from nucleation_bluesky.analysis.seccm.landing import (
     FilmTooShortError,
     analyse_film,
 )
-from nucleation_bluesky.storage.seccm_data import Landing, Movie
+from nucleation_bluesky.storage.seccm_data import Landing, Movie, at_hand
 
 ATTRIBUTES = (
     # scalars of the film that become scalars of the landing
@@ -68,7 +68,7 @@ def film_part(landing: Landing, found: Electrochemistry, settings: FilmSettings)
     movie = landing.movie
     try:
         result = analyse_film(
-            movie.frames,
+            at_hand(movie.frames),
             movie.timestamps,
             movie.pixel_size,
             electrochemistry_summary=summarise_electrochemistry(landing, found, movie),

@@ -13,6 +13,8 @@ from nucleation_bluesky.analysis.seccm.steps import Planned
 from nucleation_bluesky.analysis.seccm.trace import Trace
 from nucleation_bluesky.storage.hdf5_input import READ_ERRORS, IngestError
 
+BLOCK_BYTES = 32e6  # of a film fetched at a time
+HELD_BYTES = 500e6  # of a film held in memory during its analysis
 CLOCK_SLACK = 10.0  # s that two clocks may be apart beyond what they recorded
 
 
@@ -207,6 +209,27 @@ class FrameWindow:
         else:
             chosen = self._first + range(self.shape[0])[rows]
         return np.asarray(self._source[(chosen, *rest)])
+
+
+def at_hand(frames: Any, most: float = HELD_BYTES) -> Any:
+    """Return frames in memory where they are few enough, else as they are.
+
+    An analysis goes through a film several times; a short one is fetched once.
+
+    Parameters
+    ----------
+    frames : array-like, shape (n, y, x)
+    most : float
+        Bytes that may be held.
+    """
+    size = float(np.prod(frames.shape, dtype=float)) * np.dtype(frames.dtype).itemsize
+    if isinstance(frames, np.ndarray) or size > most:
+        return frames
+    held = np.empty(frames.shape, frames.dtype)
+    step = max(1, int(BLOCK_BYTES * len(held) / max(size, 1)))
+    for first in range(0, len(held), step):
+        held[first : first + step] = frames[first : first + step]
+    return held
 
 
 def overlap_problem(time: np.ndarray, film: np.ndarray) -> str | None:
