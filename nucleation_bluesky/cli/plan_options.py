@@ -11,13 +11,15 @@ from nucleation_bluesky.cli.common import quantity_option
 from nucleation_bluesky.plans.arguments import ARGUMENTS
 from nucleation_bluesky.session.quantities import parse_quantity, unit_registry
 
-LEFT_OUT = ("md", "reference", "sites", "instrument")
+LEFT_OUT = (
+    "md", "reference", "sites", "instrument", "conditions", "condition", "measure_footprint",
+)  # fmt: skip
 
 
 def shown(value: float, unit: str) -> str:
     """Return a quantity with a prefix that suits it, as it can be typed."""
     compact = unit_registry().Quantity(value, unit)
-    if value and unit in ("V", "A", "m", "s", "Hz", "V/s"):
+    if value and unit in ("V", "A", "m", "s", "Hz", "V/s", "C", "m/s"):
         compact = compact.to_compact()
     return f"{compact.magnitude:.6g} {compact.units:~P}".replace("µ", "u").strip()
 
@@ -70,9 +72,10 @@ def option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
         made, info["parser"] = list | None, quantity_list(unit)
         if default is not None:
             default = ", ".join(f"{v:g}" for v in default) + f" {unit}"
-    elif annotation is float and unit:
-        made, info["parser"] = float, quantity_option(unit)
-        default = shown(default, unit)
+    elif float in (annotation, *get_args(annotation)) and unit:
+        made, info["parser"] = annotation, quantity_option(unit)
+        if isinstance(default, float):
+            default = shown(default, unit)
     else:
         made = annotation
     return inspect.Parameter(

@@ -49,6 +49,7 @@ from nucleation_bluesky.devices.errors import (
 )
 
 _POLL = 0.005
+FILE_TIMEOUT = 600.0  # s: a film of many frames is written behind the camera
 DATASETS = {
     "frames": FRAMES_DATASET,
     "frame_time": TIMESTAMP_DATASET,
@@ -267,8 +268,27 @@ class FilmCamera(Device):
 
     def _halt(self) -> None:
         self._filming = False
-        self.acquire.command(int(AcquireSwitch.DONE))
-        self.capture.command(int(CaptureSwitch.DONE), self.frame_timeout)
+        self._stop_camera()
+        self.capture.command(int(CaptureSwitch.DONE), FILE_TIMEOUT)
+
+    def _stop_camera(self) -> None:
+        """Stop; frames exposed before still reach the file, and as long as they do we wait.
+
+        Raises
+        ------
+        FilmError
+            If the camera goes on, or stands still without stopping.
+        """
+        self.acquire.send(int(AcquireSwitch.DONE))
+        begun = moved = time.monotonic()
+        seen = -1
+        while self.acquiring.get() != AcquireSwitch.DONE:
+            now, count = time.monotonic(), self.counter.get()
+            if count != seen:
+                seen, moved = count, now
+            if now - moved > self.frame_timeout or now - begun > FILE_TIMEOUT:
+                raise FilmError(f"the camera at {self.prefix} does not stop")
+            self._worker.pause(_POLL)
 
     # -- filming ---------------------------------------------------------------------------------
 
@@ -349,18 +369,16 @@ class FilmCamera(Device):
             Fails with FilmError if frames are missing or the file cannot be read here.
         """
         directory = self._map()
-        status = DeviceStatus(self, timeout=60.0 + 4 * TIMEOUT)
+        status = DeviceStatus(self, timeout=2 * FILE_TIMEOUT + 4 * TIMEOUT)
         return self._worker.submit(status, lambda: self._end(directory))
 
     def _end(self, directory: DataDirectory) -> None:
         if not self._filming:
             raise FilmError(f"{self.name} is not filming; kickoff comes before complete")
-        self.acquire.command(int(AcquireSwitch.DONE))
-        if not self._becomes(self.acquiring, int(AcquireSwitch.DONE), self.frame_timeout):
-            raise FilmError(f"the camera at {self.prefix} does not stop")
+        self._stop_camera()
         if self._watch is not None:
             self._watch.end()
-        self.capture.command(int(CaptureSwitch.DONE), 60.0)
+        self.capture.command(int(CaptureSwitch.DONE), FILE_TIMEOUT)
         self._filming = False
         frames, dropped, status = read_together([self.captured, self.dropped, self.write_status])
         if status != WriteStatus.OK or self.capturing.get() != CaptureSwitch.DONE:

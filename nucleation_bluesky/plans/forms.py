@@ -5,10 +5,13 @@ plan's checks are narrower.
 """
 
 from nucleation_bluesky.contract.enums import AfterTrip
+from nucleation_bluesky.plans.conditions import TECHNIQUES
+from nucleation_bluesky.plans.landing_options import CONTACTS
 from nucleation_bluesky.plans.parameters import MODES
+from nucleation_bluesky.plans.schedule import ASSIGNMENTS
 
 _COUNT = (0, 1_000_000)
-_SITES = (1, 10_000)
+_SITES = (0, 10_000)  # 0 where a plan counts them itself
 
 BOUNDS: dict[str, tuple[float, float]] = {
     # where, m
@@ -54,11 +57,59 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "registration_pixels": (16, 4096),
     "min_quality": (0.0, 1.0),
     "max_shift": (0.0, 1e-4),
+    # landings: m, A, V, s, C, m/s
+    "x": (-0.1, 0.1),
+    "y": (-0.1, 0.1),
+    "current": (-1e-3, 1e-3),
+    "currents": (-1e-3, 1e-3),
+    "strip_current": (0.0, 1e-3),
+    "off_current": (-1e-3, 1e-3),
+    "current_low": (-1e-3, 1e-3),
+    "current_high": (-1e-3, 1e-3),
+    "contact_current": (-1e-6, 1e-6),
+    **dict.fromkeys(
+        (
+            "potential",
+            "initial",
+            "vertex",
+            "strip_potential",
+            "off_potential",
+            "potential_low",
+            "potential_high",
+            "contact_potential",
+        ),
+        (-10.0, 10.0),
+    ),
+    "contact_threshold": (0.0, 10.0),
+    "contact_confirm": (1, 1000),
+    "duration": (1e-3, 86_400.0),
+    "charge": (1e-15, 1e-3),
+    "cycles": (1, 250),
+    "pulses": (1, 250),
+    "hold": (0.0, 3600.0),
+    "rest": (0.0, 3600.0),
+    "on_time": (1e-3, 3600.0),
+    "off_time": (1e-3, 3600.0),
+    "limit_blanking": (0.0, 60.0),
+    "limit_confirm": (1, 1_000_000),
+    "repeats": (1, 10_000),
+    "approach_speed": (1e-9, 1e-3),
+    "z_max": (0.0, 1e-2),
+    "retract_distance": (1e-9, 1e-2),
+    "retract_speed": (1e-9, 1e-3),
+    "sample_period": (1e-6, 1.0),
+    "frame_exposure": (0.0, 60.0),
+    "frame_period": (0.0, 60.0),
+    "wetting_ratio": (0.0, 20.0),
+    "max_no_contact": (1, 10_000),
     # settings
     "gain": (1e3, 1e15),
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "technique": tuple(TECHNIQUES),
+    "contact": CONTACTS,
+    "assignment": ASSIGNMENTS,
     "lattice": ("square", "hexagonal"),
     "order": ("raster", "snake", "random", "given"),
     "compliance": MODES,

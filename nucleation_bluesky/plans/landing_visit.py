@@ -19,7 +19,7 @@ from nucleation_bluesky.plans.staged_run import MapEndedError
 from nucleation_bluesky.plans.stubs import PREPARE_TIMEOUT, finished, move_to
 
 MOVE_TIMEOUT = 600.0  # s: across the travel at 1 um/s
-FILM_TIMEOUT = 120.0
+FILM_TIMEOUT = 1500.0  # s: a long film may be written behind the camera
 GRACE = 30.0  # s beyond a landing's own longest duration
 MAX_BAD_IN_A_ROW = 5
 FootprintHook = Callable[[LandingResult, Any], float | None]

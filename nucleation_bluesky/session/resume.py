@@ -1,5 +1,6 @@
 """Go on with an interrupted map: its arguments and reference topography come from its run."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from bluesky.protocols import Readable
@@ -8,11 +9,19 @@ from bluesky.utils import MsgGenerator
 from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.plans.nucleation_map import resume_map
 from nucleation_bluesky.plans.registration import Reference
+from nucleation_bluesky.plans.screen import (
+    combinatorial_screen,
+    constant_charge_series,
+    hopping_map,
+)
 from nucleation_bluesky.session.session import Session
 from nucleation_bluesky.storage.read import load_topography
 from nucleation_bluesky.storage.runs import open_run
 
 RESUMABLE = ("nucleation_map", "resume_map")
+LANDINGS: dict[str, Callable[..., MsgGenerator[Any]]] = {
+    plan.__name__: plan for plan in (combinatorial_screen, constant_charge_series, hopping_map)
+}
 OWN_ARGUMENTS = ("instrument", "continues", "series", "reference", "skip_used")
 
 
@@ -38,20 +47,30 @@ def resume(session: Session, which: str | int, *, register: bool = True) -> MsgG
     start = run.metadata["start"]
     block = start.get(START_KEY) or {}
     uid = start["uid"]
-    if start.get("plan_name") not in RESUMABLE:
+    name = start.get("plan_name")
+    if name not in (*RESUMABLE, *LANDINGS):
         raise ValueError(
-            f"run {uid[:8]} is a '{start.get('plan_name')}'; only maps can be resumed "
-            f"({', '.join(RESUMABLE)})"
+            f"run {uid[:8]} is a '{name}'; only maps can be resumed "
+            f"({', '.join((*RESUMABLE, *LANDINGS))})"
         )
     if block.get("sample") != session.config.sample.name:
         raise ValueError(
             f"run {uid[:8]} was taken on sample '{block.get('sample')}', this session has "
             f"'{session.config.sample.name}' mounted; name the sample in the configuration"
         )
-    reference = _reference(run, uid) if register else None
     arguments = {k: v for k, v in start["plan_args"].items() if k not in OWN_ARGUMENTS}
+    if name in LANDINGS:
+        # sites lie micrometres apart: drift since then does not matter
+        return LANDINGS[name](
+            session.seccm,
+            **arguments,
+            skip_used=True,
+            continues=uid,
+            series=block.get("series") or uid,
+        )
+    reference = _reference(run, uid) if register else None
     return resume_map(
-        cast(Readable[Any], session.instrument),  # ophyd's own annotations are wider
+        cast(Readable[Any], session.afm),  # ophyd's own annotations are wider
         continues=uid,
         series=block.get("series") or uid,
         reference=reference,

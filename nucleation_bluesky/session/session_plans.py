@@ -16,7 +16,13 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator
 from nucleation_bluesky.ledger.errors import LedgerError
 from nucleation_bluesky.plans.arguments import ARGUMENTS
 from nucleation_bluesky.plans.forms import BOUNDS, CHOICES
+from nucleation_bluesky.plans.landing import approach_until_contact, cv_cycles, hop, landing
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
+from nucleation_bluesky.plans.screen import (
+    combinatorial_screen,
+    constant_charge_series,
+    hopping_map,
+)
 from nucleation_bluesky.plans.settings import set_gain
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.plans.topography import topography
@@ -31,8 +37,22 @@ if TYPE_CHECKING:
 PlanFunction = Callable[..., MsgGenerator[Any]]
 FAMILY_PLANS: dict[str, tuple[PlanFunction, ...]] = {
     "afm": (nucleation_map, sweep_rate_series, topography, set_gain),
+    "seccm": (
+        landing,
+        approach_until_contact,
+        hop,
+        hopping_map,
+        combinatorial_screen,
+        cv_cycles,
+        constant_charge_series,
+    ),
 }
-HIDDEN = ("md", "reference", "continues")  # not for forms; a call from Python may give them
+HIDDEN = (
+    "md",
+    "reference",
+    "continues",
+    "measure_footprint",
+)  # not for forms; a call from Python may give them
 DELIVERY_TIMEOUT = 60.0
 _RESUME_TEXTS = {
     "run": "The interrupted run: its uid, its number, or latest.",
@@ -154,6 +174,8 @@ def _form(parameter: inspect.Parameter, text: str, instrument: str) -> dict[str,
 def _sequence(annotation: Any) -> str:
     """Spell a sequence as the JSON list that a queue carries; empty for anything else."""
     options = get_args(annotation)
+    if get_origin(annotation) is Mapping:
+        return "typing.Dict[str, typing.Any]"
     if type(None) in options and len(options) == 2:
         inner = _sequence(next(o for o in options if o is not type(None)))
         return f"typing.Optional[{inner}]" if inner else ""
