@@ -170,7 +170,7 @@ def _analyse_commands(app: typer.Typer) -> None:
     def report(
         targets: Annotated[list[str], typer.Argument(help="Files or runs, in order.")],
         out: Annotated[Path, typer.Option(help="Directory of the report.")] = Path("report"),
-        title: Annotated[str, typer.Option(help="Heading.")] = "Nanoscale nucleation map",
+        title: Annotated[str, typer.Option(help="Heading.")] = "Nanoscale nucleation",
         equilibrium_potential: EqOption = None,
         allow_partial: PartialOption = False,
         config: ConfigOption = None,
@@ -182,13 +182,10 @@ def _analyse_commands(app: typer.Typer) -> None:
         options = AnalysisOptions(equilibrium_potential=equilibrium_potential)
         with errors_in_one_sentence(*EXPECTED):
             chosen = configuration(config, data)
-            analysed = [
+            results = [
                 _analyse(chosen, target, options, partial=allow_partial, store=False)
                 for target in targets
             ]
-            results = [result for result in analysed if isinstance(result, AnalysisResult)]
-            if len(results) < len(analysed):
-                raise ValueError("the report takes ramps of an AFM; landings are not among them")
             if len(results) > 1:
                 results = [
                     replace(result, label=f"{result.label} ({target[:8]})")
