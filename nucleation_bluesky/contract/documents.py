@@ -45,8 +45,7 @@ SECCM_START_FIELDS: dict[str, str] = {
     "electrolyte": "{'name', 'concentration' (mol/m3)}.",
     "pipette": "{'opening' (m, diameter), 'wetting_ratio' (footprint over opening)}.",
     "camera": "{'pixel_size' (m, in the sample plane), 'exposure' (s), 'period' (s), "
-    "'wavelength' (m), 'clock': {'offset', 'uncertainty'} (s, camera's UTC less the controller's) "
-    "where it was measured}; None without a camera.",
+    "'wavelength' (m)}; None without a camera.",
 }
 
 PRIMARY_ROLES: dict[str, tuple[str, str]] = {

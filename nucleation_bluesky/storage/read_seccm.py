@@ -40,7 +40,6 @@ class _Film:
     times: np.ndarray
     pixel_size: float
     ids: np.ndarray | None = None
-    clock: tuple[float, float] | None = None
 
 
 def is_seccm(run: Any) -> bool:
@@ -179,15 +178,13 @@ def _film(run: Any, block: Mapping[str, Any]) -> tuple[_Film | None, str | None]
     frames, times = events.external("frames"), events.external("frame_time")
     if frames is None or times is None:
         return None, "its film has no frames or no frame times"
-    camera = block.get("camera") or {}
-    pixel_size, clock = camera.get("pixel_size"), camera.get("clock")
+    pixel_size = (block.get("camera") or {}).get("pixel_size")
     if not pixel_size:
         return None, "it does not say the camera's pixel size"
     stamps = np.asarray(times.read(), dtype=float).reshape(-1)
     counted = events.external("frame_id")
     ids = None if counted is None else np.asarray(counted.read()).reshape(-1).astype(np.int64)
-    known = None if not clock else (-float(clock["offset"]), float(clock["uncertainty"]))
-    return _Film(_Stack(frames), stamps, float(pixel_size), ids, known), None
+    return _Film(_Stack(frames), stamps, float(pixel_size), ids), None
 
 
 class _Stack:
@@ -315,8 +312,12 @@ def _movie(
     # own films carry UTC; the landing's clock begins at its sample 0
     begin = float(events.get("start_utc", float("nan"))[k])
     ids = None if film.ids is None else film.ids[part]
-    # two machines may keep the clocks: without a measured offset the images say when contact was
     stamps = stamps + (EPICS_EPOCH - begin)
-    if film.clock is None:
+    apart, sigma = (
+        float(events.get(f"film_clock_{what}", float("nan"))[k])
+        for what in ("offset", "uncertainty")
+    )
+    if not (np.isfinite(apart) and np.isfinite(sigma)):
+        # two machines may keep the clocks: then the images alone say when contact was
         return Movie(frames, stamps, film.pixel_size, frame_ids=ids)
-    return Movie(frames, stamps, film.pixel_size, *film.clock, frame_ids=ids)
+    return Movie(frames, stamps, film.pixel_size, -apart, sigma, frame_ids=ids)
