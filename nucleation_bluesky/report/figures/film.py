@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
@@ -105,7 +106,7 @@ def fig_nucleation_map(landing: xr.Dataset, pixel_size: float) -> Figure:
     axis = np.linspace(kept.min(), kept.max(), 200)
     right.plot(axis, norm.pdf(axis, mean, sd), color=style.INK, lw=1)
     sigma = float(np.nanmedian(landing["nucleation_time_uncertainty"].values[valid]))
-    right.set_title(f"{mean:.2f} ± {sd:.2f} s; a pixel's own uncertainty {sigma:.2f} s")
+    right.set_title(f"{mean:.2f} ± {sd:.2f} s; uncertainty of a pixel {sigma:.2f} s", fontsize=8)
     right.set_xlabel("t$_{nuc(IRM)}$ (s after contact)")
     right.set_ylabel("Density (s$^{-1}$)")
     return figure
@@ -158,4 +159,5 @@ def fig_efficiency_maps(landing: xr.Dataset, pixel_size: float) -> Figure:
     below.set_xlabel("Cycle (thin 5 to 95 %, thick 25 to 75 % of the pixels, circle median)")
     below.set_ylabel("Coulombic efficiency")
     below.set_ylim(0, 1.05)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
