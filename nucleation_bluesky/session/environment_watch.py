@@ -93,6 +93,7 @@ class EnvironmentWatch:
         self._troubles: list[str] = []
         self._fit_since = -math.inf
         self._last_round = -math.inf
+        self._held = _Held()
         environment.subscribe(self._judge)
 
     def _judge(self, readings: Mapping[str, Reading]) -> None:
@@ -155,7 +156,8 @@ class EnvironmentWatch:
         self._say(f"going on after {held:.0f} s: the environment is within its limits")
         if record:
             yield from bps.create(STREAM)
-            yield from bps.read(_Held(held, told))
+            self._held.set(held, told)
+            yield from bps.read(self._held)
             yield from bps.read(self.device)
             yield from bps.save()
             yield Msg("checkpoint")
@@ -168,7 +170,11 @@ class _Held:
     name = "held"
     parent = None
 
-    def __init__(self, seconds: float, reason: str) -> None:
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def set(self, seconds: float, reason: str) -> None:
+        """Say what is to be recorded next."""
         self._values = {"held_duration": seconds, "held_reason": reason}
 
     def read(self) -> dict[str, Any]:
