@@ -28,6 +28,8 @@ _ALLOY, _ALLOY_WIDTH = 0.45, 0.03  # V
 _SMALL = 1e-9  # C/m2
 _TANGIBLE = 2.0  # C/m2
 _NET = 1e-3  # A/m2
+_SLOW = 5.0  # A/m2: above, a sample's own progress matters to its current
+_HALVINGS = 16
 _LASTING = 0.12  # progress that stripping does not undo: the SEI's
 
 
@@ -147,7 +149,10 @@ class Electrode:
             settings.diffusion, settings.concentration, settings.limiting_current / area
         )
         self._anodic = Anodic(
-            settings.peak_potentials, settings.peak_width, settings.oxidation_potential
+            settings.peak_potentials,
+            settings.peak_width,
+            settings.oxidation_potential,
+            settings.resistance * area,
         )
         self._populate = populate
         self._population: Population | None = None
@@ -218,8 +223,8 @@ class Electrode:
         if controlled:
             e, total = setpoint, 0.0
             j = factor * table.density(nodes, e)
-            if not s.nucleated:
-                j /= 1 + self._stiffness(s, h, j / scale, dt)
+            if not s.nucleated and j > _SLOW:
+                j = self._slowed(s, e, factor, scale, dt)
         else:
             total = setpoint
             e = self._solve(s, nodes, factor, setpoint - residual, dt)
@@ -241,27 +246,34 @@ class Electrode:
         s.surface = self.layer.advance(s.layer, net, dt)
         return total
 
-    def _stiffness(self, s: State, h: float, j: float, dt: float) -> float:
-        """How much a step's own progress slows it (linearly implicit in progress)."""
-        if s.progress >= 1 or j <= 0:
-            return 0.0
-        slope = (h - fall(s.progress + 1e-5)) / 1e-5
-        table = self.draw.table
-        width = (table.nucleation[4] - table.nucleation[5]) / (table.s[5] - table.s[4])
-        top = self._p.rest_potential - table.nucleation[5]
-        gain = slope * top / (width * (1 - min(h, 0.999)))
-        return gain * dt / (table.nucleation_time(j) * self._p.potentiodynamic_charge)
+    def _slowed(self, s: State, e: float, factor: float, scale: float, dt: float) -> float:
+        """Cathodic current density at potential ``e``, implicit in the progress that it makes."""
+        table, top = self.draw.table, self._p.rest_potential
+        share = dt / self._p.potentiodynamic_charge
+
+        def current(progress: float) -> float:
+            nodes = table.potentials(top, fall(progress), 0.0, nucleated=False)
+            return factor * table.density(nodes, e)
+
+        low, j = s.progress, current(s.progress)
+        high = min(low + share / table.nucleation_time(j / scale), 1.0)
+        begin = low
+        for _ in range(_HALVINGS):
+            if high - low < 1e-4 * (high - begin) + 1e-9:
+                break
+            middle = (low + high) / 2
+            j = current(middle)
+            if begin + share / table.nucleation_time(j / scale) > middle:
+                low = middle
+            else:
+                high = middle
+        return j
 
     def _oxidise(self, s: State, e: float, dt: float) -> tuple[tuple[float, float, float], float]:
         """Empty the reservoirs at potential ``e`` for ``dt``; charges, and parasitic current."""
         if e <= 0:
             return (0.0, 0.0, 0.0), 0.0
-        k = self._anodic.rates(e)
-        lost = (
-            -s.metal * math.expm1(-k[0] * dt),
-            -s.rich * math.expm1(-k[1] * dt),
-            -s.poor * math.expm1(-k[2] * dt),
-        )
+        lost = self._anodic.losses(e, (s.metal, s.rich, s.poor), dt)
         parasitic = self._anodic.parasitic(e)
         taken = lost[0] + lost[1] + lost[2]
         s.anodic += taken + parasitic * dt
@@ -371,15 +383,11 @@ class Electrode:
         """Potential at which faradaic and capacitive currents add up to ``wanted``."""
         table, before = self.draw.table, s.potential
         per_volt = self._p.capacitance / dt
-        rates, parasitic = self._anodic.rates, self._anodic.parasitic
-        metal, rich, poor = s.metal / dt, s.rich / dt, s.poor / dt
+        losses, parasitic = self._anodic.losses, self._anodic.parasitic
+        stock = s.metal, s.rich, s.poor
 
         def anodic(e: float) -> float:
-            if e <= 0:
-                return 0.0
-            k = rates(e)
-            value = metal * math.expm1(-k[0] * dt) + rich * math.expm1(-k[1] * dt)
-            return poor * math.expm1(-k[2] * dt) + value - parasitic(e)
+            return -sum(losses(e, stock, dt)) / dt - parasitic(e) if e > 0 else 0.0
 
         if wanted > 0:
             e = table.balance(nodes, factor, per_volt, before, wanted)

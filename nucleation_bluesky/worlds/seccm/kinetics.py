@@ -175,7 +175,7 @@ class Table:
 
 
 def _time_scatter(settings: SeccmSettings, density: float) -> float:
-    extra = min(settings.t_nuc_scatter_low / density, 0.25)
+    extra = min(settings.t_nuc_scatter_low / density, 0.3)
     return math.hypot(settings.t_nuc_scatter, extra)
 
 
@@ -191,17 +191,43 @@ def _piecewise(x: tuple[float, ...], y: "tuple[float, ...] | list[float]", at: f
 class Anodic:
     """Stripping and dealloying: each reservoir empties at a rate that rises with potential.
 
-    Irreversible first order: at sweep rate 0.1 V/s the peaks lie at ``peaks``, whatever is left.
+    Irreversible first order: at sweep rate 0.1 V/s the peaks lie at ``peaks``, whatever is left,
+    unless the resistance limits the current.
+
+    Parameters
+    ----------
+    peaks : tuple of float
+        Of metal, Li-rich and Li-poor alloy, V.
+    width : float
+        e-fold of the rates, V.
+    oxidation : float
+        Potential at which the electrolyte oxidises, V.
+    resistance : float
+        Of the electrolyte for the footprint, ohm m2.
     """
 
     peaks: tuple[float, float, float]
     width: float
     oxidation: float
+    resistance: float
 
-    def rates(self, e: float) -> tuple[float, float, float]:
-        """Rate of metal, rich and poor alloy at potential ``e``, 1/s."""
+    def losses(
+        self, e: float, stock: tuple[float, float, float], dt: float
+    ) -> tuple[float, float, float]:
+        """Charge of metal, rich and poor alloy that dissolves at ``e`` in ``dt``, C/m2."""
         if e <= 0:
             return 0.0, 0.0, 0.0
+        a, b, c = self._rates(e)
+        free = (a * stock[0] + b * stock[1] + c * stock[2]) * self.resistance / e
+        slow = -dt / (1 + free)
+        return (
+            -stock[0] * math.expm1(slow * a),
+            -stock[1] * math.expm1(slow * b),
+            -stock[2] * math.expm1(slow * c),
+        )
+
+    def _rates(self, e: float) -> tuple[float, float, float]:
+        """Kinetic rate of metal, rich and poor alloy at potential ``e``, 1/s."""
         b = self.width
         base = 0.1 / b
         k = [base * math.exp(min((e - p) / b, 30.0)) for p in self.peaks]

@@ -81,6 +81,7 @@ class SeccmSettings(BaseModel):
     # Electrolyte
     concentration: float = _q(50.0, "mol/m3", _PAPER, "Li+", gt=0)
     diffusion: float = _q(3.56e-10, "m2/s", _TWIN, "Of Li+", gt=0)
+    conductivity: float = _q(0.08, "S/m", _CHOICE, "Of the electrolyte", gt=0)
     depletion_threshold: float = _q(
         0.26, "", _TWIN, "Surface concentration below which kinetics slow down", gt=0, lt=1
     )
@@ -101,7 +102,7 @@ class SeccmSettings(BaseModel):
     relaxation: float = _q(0.25, "", _TWIN, "Time constant to E_growth over t_nuc", gt=0)
     t_nuc_scatter: float = _q(0.05, "", _TWIN, "ln t_nuc between landings, sd", ge=0)
     t_nuc_scatter_low: float = _q(
-        0.0, "A/m2", _TWIN, "More scatter at low currents: this over j, at most 0.25", ge=0
+        0.0, "A/m2", _TWIN, "More scatter at low currents: this over j, at most 0.3", ge=0
     )
     e_nuc_scatter: float = _q(0.04, "", _TWIN, "Relative sd of E_nuc", ge=0)
     e_growth_scatter: float = _q(0.05, "", _TWIN, "Relative sd of E_growth", ge=0)
@@ -197,8 +198,8 @@ class SeccmSettings(BaseModel):
             "pipette_opening": 6e-6,
             "wetting_ratio": 1.75,
             "frame_size": 400,
-            "charge_factor": 0.79,
-            "t_nuc_scatter_low": 1.0,
+            "charge_factor": 0.85,
+            "t_nuc_scatter_low": 1.17,
         }
         return cls(**((small if name == "6um" else {}) | overrides))
 
@@ -206,6 +207,12 @@ class SeccmSettings(BaseModel):
     def footprint_area(self) -> float:
         """Mean wetted area, m2."""
         return math.pi / 4 * (self.pipette_opening * self.wetting_ratio) ** 2
+
+    @property
+    def resistance(self) -> float:
+        """Resistance of the pipette's cone, ohm."""
+        slope = math.tan(self.pipette_semi_angle)
+        return 2 / (self.conductivity * math.pi * self.pipette_opening * slope)
 
     @property
     def limiting_current(self) -> float:
