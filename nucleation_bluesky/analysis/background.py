@@ -120,6 +120,30 @@ def structure_function(data: np.ndarray) -> tuple[np.ndarray, int]:
     return out, len(kept)
 
 
+def pole_from_noise(increments: np.ndarray) -> float | None:
+    """Time constant of a channel from the colour of its noise, samples.
+
+    White noise behind one pole is correlated as ``rho**lag`` with ``rho = exp(-1 / pole)``.
+
+    Parameters
+    ----------
+    increments : ndarray
+        Structure function.
+
+    Returns
+    -------
+    float or None
+        None where the noise is (nearly) white or is not that of one pole.
+    """
+    if len(increments) < 4 or not np.all(np.isfinite(increments[:4])) or increments[1] <= 0:
+        return None
+    rho = float(increments[2] / increments[1]) - 1.0
+    third = float(increments[3] / increments[1])
+    if not 0.15 < rho < 0.98 or abs(third - (1.0 + rho + rho**2)) > 0.1 * third:
+        return None
+    return -1.0 / float(np.log(rho))
+
+
 @dataclass(frozen=True)
 class Noise:
     """Noise of one channel on windows of one length and binning.

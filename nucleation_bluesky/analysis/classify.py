@@ -93,7 +93,8 @@ def classify(
     both = bool(inference.present.all())
     if not both and model.any():
         # one channel: growth within one interval looks like a spike, unless growth takes longer
-        sure &= float(np.quantile(inference.distance[model], 0.01)) > 1.5
+        seen = inference.distance[model] - np.nan_to_num(inference.pole).max()
+        sure &= float(np.quantile(seen, 0.01)) > 1.5
     out[grown] = NUCLEATED
     quiet = known & ~grown
     out[quiet & (cause == 0)] = NO_NUCLEATION

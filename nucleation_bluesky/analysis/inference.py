@@ -11,6 +11,7 @@ from nucleation_bluesky.analysis.background import (
     fill_missing,
     find_glitches,
     fit_noise,
+    pole_from_noise,
     sample_noise,
     structure_function,
 )
@@ -278,6 +279,9 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
         scale = max(scale, floors[c])
         nulls[c], scales[c] = null / scale, scale
         curves[c] = (curve / scale**2, count)
+        coloured = pole_from_noise(curve) if binning == 1 and c == 0 and not coarse else None
+        if coloured is not None and not poles[c].told:
+            poles[c] = Pole(coloured, 0.2)
         signs = result.sign[index] if c == 0 else np.ones(len(index))
         raw = window(arrays[c], sub.first, sub.last, WINDOW, binning) * signs[:, None] / scale
         hollow = ~np.isfinite(raw)

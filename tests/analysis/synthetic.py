@@ -175,12 +175,15 @@ def make(setup: Setup) -> tuple[RampSet, Truth]:
         tripped = bool(out.any()) and s.mode != "none"
         ends.append(2 if tripped and s.mode != "height" else 3 if tripped else 1)
         stop_time = trip * dt
+        final, flowing = 0.0, 0.0  # radius when all has stopped, current at the trip
         if not barren and t0 < stop_time:
             onset[k] = s.start + direction * (edge + (t0 - t_edge) * s.rate)
             genuine[k] = tripped and trip != glitch_at
             rng2 = np.random.default_rng(0)
             rng2.bit_generator.state = state
-            a, _ = _growth(s, rng2, np.array([stop_time + s.latency - t0]), 0.66)
+            ends_at = np.array([stop_time + s.latency - t0, stop_time - t0])
+            a, i = _growth(s, rng2, ends_at, 0.66)
+            final, flowing = a[0], i[1]
             volume[k] = 2 / 3 * np.pi * a[0] ** 3
         elif tripped and trip == glitch_at:
             false[k] = True
@@ -189,18 +192,13 @@ def make(setup: Setup) -> tuple[RampSet, Truth]:
         if tripped and s.n_post:
             m = s.n_post
             after = np.arange(1, m + 1) * dt
-            final = z_growth[trip] * (1.15 if onset[k] == onset[k] else 1.0)
-            hei = np.concatenate(
-                [
-                    hei,
-                    3e-7
-                    + final
-                    + walk[trip]
-                    + s.drift * stop_time
-                    + rng.normal(size=m) * s.height_noise,
-                ]
-            )
-            tail_i = s.sign * i_growth[trip] * np.exp(-after / max(s.current_pole, 1e-9))
+            pole_z, pole_i = max(s.height_pole, 1e-9), max(s.current_pole, 1e-9)
+            rise = final - (final - z_growth[trip]) * np.exp(-after / pole_z)
+            rest = 3e-7 + rise + walk[trip] + s.drift * stop_time
+            hei = np.concatenate([hei, rest + rng.normal(size=m) * s.height_noise])
+            # what the pole held, and what still flowed during the latency
+            held = i_growth[trip] + flowing * s.latency / pole_i
+            tail_i = s.sign * held * np.exp(-after / pole_i)
             cur = np.concatenate([cur, tail_i + rng.normal(size=m) * s.current_noise])
             bia = np.concatenate([bia, np.zeros(m)])
         currents.append(cur)
