@@ -165,8 +165,8 @@ CAMERA_CAM: tuple[PV, ...] = (
     *_pair(
         "cam1:Acquire",
         Kind.ENUM,
-        "1 starts, 0 stops. Put completion of 1 when the acquisition has ended; frames taken "
-        "before a stop still reach the file.",
+        "1 starts, 0 stops. Put completion of 1 when the acquisition has ended, of 0 at once; "
+        "frames exposed before the stop still reach the file, then Acquire_RBV is Done.",
         enum=AcquireSwitch,
     ),
     *_pair("cam1:AcquireTime", Kind.DOUBLE, "Exposure time.", egu="s", default=0.1),

@@ -4,6 +4,7 @@ Frames never travel over Channel Access: they go from the camera to a file, in t
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -38,6 +39,7 @@ from nucleation_bluesky.segments import SegmentError
 logger = logging.getLogger(__name__)
 PUBLISH_PERIOD = 0.05  # s between updates of the counters
 WAIT_PERIOD = 0.002  # s between looks for room in the queue
+CLOSE_TIMEOUT = 5.0  # s
 FIXED = {  # accepted with this value only
     "cam1:NumExposures": 1,
     "cam1:BinX": 1,
@@ -96,6 +98,7 @@ class CameraFrontEnd:
         self._frames = self._counted = 0
         self._counter_zero = 0
         self._started = 0.0
+        self._stopping = False
 
     @property
     def database(self) -> dict[str, ChannelData]:
@@ -215,19 +218,20 @@ class CameraFrontEnd:
 
     async def _acquire(self, switch: AcquireSwitch) -> None:
         if switch is AcquireSwitch.DONE:
-            await self._stop()
+            self._stopping = True
+            await self.backend.stop()
             return
         self._require_idle("cam1:Acquire 1")
         value = self.channels.value
         mode = value("cam1:ImageMode")
         frames = {ImageMode.SINGLE: 1, ImageMode.MULTIPLE: value("cam1:NumImages")}.get(mode, 0)
-        self._frames, self._started = 0, time.monotonic()
+        self._frames, self._started, self._stopping = 0, time.monotonic(), False
         self._acquisition = asyncio.create_task(self._run_acquisition(frames))
         await asyncio.wait({self._acquisition})
 
-    async def _stop(self) -> None:
-        if self._acquisition is not None:
-            await self.backend.stop()
+    async def _drain(self) -> None:
+        """Wait for the frames that were exposed before a stop."""
+        if self._acquisition is not None and self._stopping:
             await asyncio.wait({self._acquisition})
 
     async def _run_acquisition(self, frames: int) -> None:
@@ -273,6 +277,7 @@ class CameraFrontEnd:
 
     async def _capture(self, switch: CaptureSwitch) -> None:
         if switch is CaptureSwitch.DONE:
+            await self._drain()
             await self._end_capture()
             return
         if self._writer is not None:
@@ -370,5 +375,9 @@ class CameraFrontEnd:
 
     async def close(self) -> None:
         """End acquisition and file; call when serving ends."""
-        await self._stop()
+        if self._acquisition is not None:
+            await self._acquire(AcquireSwitch.DONE)
+            with contextlib.suppress(TimeoutError):  # a driver that hangs must not keep us here
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._drain()
         await self._end_capture()

@@ -143,7 +143,9 @@ class LandingMethod:
             block = await asyncio.shield(self.withdraw(distance))
         finally:
             self._landing = None
-        record.add(block, step=AFTER)
+        room = self._channels.value("FILE:MAX_SAMPLES") - record.n_samples
+        capturing = self._channels.value("FILE:CAPTURE")  # the withdrawal has a rate of its own
+        record.add(block, min(len(block), max(room, 0)) if capturing else None, step=AFTER)
 
     def summarise(self, record: LandingRecord) -> dict[str, float]:
         """Return the RESULT fields of a landing."""

@@ -139,8 +139,8 @@ class LandingBackend(Protocol):
         """Withdraw by ``distance`` (at most to the lower limit); return what was recorded.
 
         Called with the output in a safe state, also when no landing was under way (boot) and
-        after a kill. The samples carry step -2; ``first_index`` is free to be 0, the front end
-        numbers them on. An empty block is fine.
+        after a kill. The samples carry step -2 and may have a period of their own;
+        ``first_index`` is free to be 0, the front end numbers them on. An empty block is fine.
         """
         ...
 

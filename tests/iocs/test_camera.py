@@ -50,6 +50,7 @@ def shared(tmp_path_factory):
 @pytest.fixture
 def camera(shared):
     shared.put("cam1:Acquire", 0)
+    shared.wait_value("cam1:Acquire_RBV", 0)
     shared.put("HDF1:Capture", 0)
     shared.put("cam1:ImageMode", int(ImageMode.CONTINUOUS))
     shared.put("HDF1:FileNumber", 0)
@@ -72,7 +73,7 @@ def test_a_film_is_whole_and_stamped_by_the_camera(camera, tmp_path):
     camera.wait_value("cam1:DetectorState_RBV", 1)
     time.sleep(0.6)
     camera.put("cam1:Acquire", 0)
-    assert camera.get("cam1:DetectorState_RBV") == 0
+    camera.wait_value("cam1:DetectorState_RBV", 0)
     ended = time.time()
     taken = camera.get("cam1:ArrayCounter_RBV")
     camera.put("HDF1:Capture", 0)

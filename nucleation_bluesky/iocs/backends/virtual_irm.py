@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-from collections import deque
 
 import numpy as np
 
@@ -44,7 +43,7 @@ class VirtualCamera:
         self._end = math.inf  # instrument time at which acquisition was stopped
         self._next: Exposure | None = None
         self._last: np.ndarray | None = None
-        self._recent: deque[float] = deque(maxlen=1)
+        self._shown = 0.0  # instrument time of the newest frame
 
     async def configure(self, settings: CameraSettings) -> CameraSettings:
         """Apply settings; the period is at least the exposure."""
@@ -71,9 +70,18 @@ class VirtualCamera:
         self._clock = rig.world.acquire(rig.decided, self.settings.period)
         self._left, self._end = frames or math.inf, math.inf
         self._next, self._last = None, None
+        rig.filmed_until = rig.decided
 
     async def next_frame(self) -> Frame | None:
         """Return the next frame once its instrument time is over."""
+        frame = None
+        try:
+            frame = await self._take()
+        finally:
+            self._rig.filmed_until = math.inf if frame is None else self._shown
+        return frame
+
+    async def _take(self) -> Frame | None:
         if self._clock is None or self._left <= 0:
             return None
         if self._next is None:
@@ -81,17 +89,17 @@ class VirtualCamera:
         exposure = self._next
         over = exposure.time + self.settings.exposure_time
         while self._rig.decided < over:
-            if exposure.time > self._end:
+            if over > self._end:  # stopped in the middle of an exposure
                 self._clock = None
                 return None
             await self._wait(over)
-        if exposure.time > self._end:
+        if over > self._end:
             self._clock = None
             return None
         image = self._last
         if not exposure.repeated or image is None:
             image = await asyncio.to_thread(self._render, exposure.time)
-        self._last, self._next = image, None
+        self._last, self._next, self._shown = image, None, exposure.time
         self._left -= 1
         stamp = self._rig.clock.utc(exposure.timestamp)
         return Frame(image, exposure.unique_id, stamp)

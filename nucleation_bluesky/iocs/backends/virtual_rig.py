@@ -1,5 +1,6 @@
 """What the parts of the virtual SECCM share: one world, one clock, one pipette."""
 
+import asyncio
 import math
 import time
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from nucleation_bluesky.worlds.seccm import Control, Landing, SeccmWorld
 
 IDLE_SPEED = 1.0  # instrument seconds per wall second that a film takes where nothing happens
 PERIOD = 2.57e-3  # s, of samples outside landings
+_FILM_LAG = 1.5  # s of instrument time
+_FILM_PATIENCE = 3.0  # s of wall time
+_FILM_POLL = 0.005
 _GAP = 2.0  # s: longer waits in the air are not sampled
 
 
@@ -113,6 +117,7 @@ class Rig:
         self.rest = Rest()
         self.busy = 0  # landings and moves under way
         self.filmed = False  # whether a camera has ever looked
+        self.filmed_until = math.inf  # instrument time of the newest frame, while acquiring
         self.current_range = world.settings.current_range
         self.noise_factor = 1.0
         self._views: list[tuple[float, Landing]] = []
@@ -185,6 +190,14 @@ class Rig:
     def release_frames(self) -> None:
         """Nothing is pending: all that lies before the present is decided."""
         self._horizon = math.nan
+
+    async def film_keeps_up(self) -> None:
+        """Without limit of speed, let a film catch up that lags: nobody else would wait for it."""
+        deadline = time.monotonic() + _FILM_PATIENCE
+        while self.clock.unlimited and self.decided - self.filmed_until > _FILM_LAG:
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(_FILM_POLL)
 
     @property
     def decided(self) -> float:

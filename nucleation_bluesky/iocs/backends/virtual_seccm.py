@@ -175,6 +175,7 @@ class VirtualController:
         # what was delivered before has been looked at: it stands
         rig.clock.advance(run.landing.time)
         rig.hold_frames(run.landing.time)
+        await rig.film_keeps_up()
         due = run.zero + (run.index + n - 1) * run.program.sample_period
         await asyncio.sleep(rig.clock.delay(due))
         if run is not self._run:
@@ -318,6 +319,7 @@ class VirtualController:
         begin, parts = landing.time, []
         for low in range(0, n, MAX_BLOCK):
             rig.hold_frames(landing.time)
+            await rig.film_keeps_up()
             part = z[low : low + MAX_BLOCK]
             await asyncio.sleep(clock.delay(begin + (low + len(part)) * PERIOD_AFTER))
             parts.append(rig.run_rest(landing, part, PERIOD_AFTER))
