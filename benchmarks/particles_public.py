@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-
 from nucleation_bluesky.analysis.particle_images import segment_image
 from nucleation_bluesky.storage.micrographs import read_micrograph
 from tests.support import micrographs as drawn
@@ -76,8 +75,8 @@ def synthetic(kinds, each):
             ours.append(drawn.errors(found.labels, truth))
             plain.append(drawn.errors(drawn.otsu_watershed(truth.image), truth))
         result[kind] = summary(ours, plain, seconds)
-        for into, part in zip(everything, (ours, plain, seconds), strict=True):
-            into += part
+        for whole, part in zip(everything, (ours, plain, seconds), strict=True):
+            whole.extend(part)
     result["all"] = summary(*everything)
     return result
 

@@ -144,9 +144,11 @@ def _marks(labels: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> list[_
             continue
         pad = tuple(slice(max(0, s.start - 3), s.stop + 3) for s in box)
         own = labels[pad] == k
-        around = ndimage.binary_dilation(own, iterations=3) & ~ndimage.binary_dilation(own)
+        around = ndimage.binary_dilation(own, iterations=3) & np.logical_not(
+            ndimage.binary_dilation(own)
+        )
         step = abs(float(unit[box][region].mean() - np.median(unit[pad][around])))
-        edge = own & ~ndimage.binary_erosion(own)
+        edge = own & np.logical_not(ndimage.binary_erosion(own))
         edge |= ndimage.binary_dilation(own) & ~own
         sharp = step > 0.08 and float(np.percentile(gradient[pad][edge], 75)) > 0.27 * step
         filled = np.asarray(ndimage.binary_fill_holes(region))

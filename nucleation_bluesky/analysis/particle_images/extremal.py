@@ -117,9 +117,7 @@ def region_tree(
         parent = np.full(n, -1) if previous is None else previous[seed]
         with np.errstate(divide="ignore", invalid="ignore"):
             score = contrast * _shape(area, moments, length) if by_shape else contrast**2
-        columns.append(
-            tuple(a[keep] for a in (np.full(n, k), seed, parent, area, score))
-        )
+        columns.append(tuple(a[keep] for a in (np.full(n, k), seed, parent, area, score)))
         previous = index[labels.ravel()]
         offset += int(keep.sum())
     if not columns:
@@ -202,4 +200,4 @@ def _edge(labels: np.ndarray) -> np.ndarray:
 
 def _rim(valid: np.ndarray) -> np.ndarray:
     """Return the valid pixels next to the frame or to an invalid pixel."""
-    return valid & ~ndimage.binary_erosion(valid, border_value=0)
+    return valid & np.logical_not(ndimage.binary_erosion(valid, border_value=0))

@@ -1,6 +1,6 @@
 """Find particles on a micrograph: from grey values to labelled particles."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,7 +8,11 @@ from scipy import ndimage
 
 from nucleation_bluesky.analysis.particle_images.annotations import annotation_mask
 from nucleation_bluesky.analysis.particle_images.outlines import refine_outlines
-from nucleation_bluesky.analysis.particle_images.selection import Candidates, candidates
+from nucleation_bluesky.analysis.particle_images.selection import (
+    Candidates,
+    candidates,
+    with_clusters,
+)
 from nucleation_bluesky.analysis.particle_images.splitting import split_touching
 
 Polarity = Literal["auto", "bright", "dark"]
@@ -17,6 +21,8 @@ SEARCH_PIXELS = 1.5e6
 # particles this small on the coarse grid call for a search on the full one, px
 COARSE_DIAMETER = 9.0
 MIN_DIAMETER = 4.0
+# the less likely polarity is followed up where its evidence reaches this share of the other's
+CLOSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,12 +88,19 @@ def segment_image(
         return Segmentation(np.zeros(array.shape, dtype=np.int32), "bright", 0.0, usable)
     unit = _unit(array, usable)
     signs = {"auto": (1, -1), "bright": (1,), "dark": (-1,)}[polarity]
-    found = {s: _search(s * unit, usable, smallest) for s in signs}
+    searches = {s: _Search(s * unit, usable, smallest) for s in signs}
+    found = {s: search.first() for s, search in searches.items()}
+    best = max(found, key=lambda s: found[s].evidence)
+    for sign, seen in found.items():
+        # clusters can turn a close decision only
+        if seen.evidence >= CLOSE * found[best].evidence:
+            found[sign] = searches[sign].second(seen)
     best = max(found, key=lambda s: found[s].evidence)
     evidence = [f.evidence for f in found.values()]
     margin = (max(evidence) - min(evidence)) / max(*evidence, 1e-12)
+    labels = searches[best].on_full_grid(found[best].labels)
     smooth = np.asarray(ndimage.gaussian_filter(best * unit, 1.0))
-    labels = refine_outlines(smooth, split_touching(found[best].labels), usable)
+    labels = refine_outlines(smooth, split_touching(labels), usable)
     labels = _drop_small(labels, smallest)
     return Segmentation(
         labels,
@@ -122,24 +135,45 @@ def _unit(array: np.ndarray, usable: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _search(unit: np.ndarray, usable: np.ndarray, smallest: float) -> Candidates:
-    """Find candidates, on a coarser grid where the image is large and its particles are too."""
-    factor = int(np.ceil(np.sqrt(unit.size / SEARCH_PIXELS)))
-    min_area = np.pi / 4 * smallest**2
-    if factor == 1:
-        return candidates(unit, usable, min_area)
-    # a mean over blocks keeps the signal that a stride would throw away
-    coarse = ndimage.uniform_filter(unit, factor)[factor // 2 :: factor, factor // 2 :: factor]
-    seen = usable[factor // 2 :: factor, factor // 2 :: factor]
-    found = candidates(np.asarray(coarse), seen, max(9.0, min_area / factor**2))
-    area = np.bincount(found.labels.ravel())[1:]
-    if area.size == 0 or 2 * np.sqrt(np.median(area) / np.pi) < COARSE_DIAMETER:
-        return candidates(unit, usable, min_area)
-    rows = np.minimum(np.arange(unit.shape[0]) // factor, coarse.shape[0] - 1)
-    cols = np.minimum(np.arange(unit.shape[1]) // factor, coarse.shape[1] - 1)
-    return Candidates(
-        found.labels[np.ix_(rows, cols)], found.score, found.contrast, found.evidence * factor**2
-    )
+class _Search:
+    """The search for one polarity, on a coarser grid where image and particles are large."""
+
+    def __init__(self, unit: np.ndarray, usable: np.ndarray, smallest: float) -> None:
+        self._full = (unit, usable)
+        self._min_area = np.pi / 4 * smallest**2
+        self._factor = int(np.ceil(np.sqrt(unit.size / SEARCH_PIXELS)))
+
+    def first(self) -> Candidates:
+        found = candidates(*self._grid())
+        area = np.bincount(found.labels.ravel())[1:]
+        tiny = area.size == 0 or 2 * np.sqrt(np.median(area) / np.pi) < COARSE_DIAMETER
+        if self._factor > 1 and tiny:
+            self._factor = 1
+            found = candidates(*self._grid())
+        return replace(found, evidence=found.evidence * self._factor**2)
+
+    def second(self, found: Candidates) -> Candidates:
+        image, usable, min_area = self._grid()
+        more = with_clusters(image, usable, found, min_area)
+        return replace(more, evidence=more.evidence * self._factor**2)
+
+    def on_full_grid(self, labels: np.ndarray) -> np.ndarray:
+        if self._factor == 1:
+            return labels
+        index = [
+            np.minimum(np.arange(n) // self._factor, m - 1)
+            for n, m in zip(self._full[0].shape, labels.shape, strict=True)
+        ]
+        return labels[np.ix_(*index)]
+
+    def _grid(self) -> tuple[np.ndarray, np.ndarray, float]:
+        unit, usable = self._full
+        if self._factor == 1:
+            return unit, usable, self._min_area
+        # a mean over blocks keeps the signal that a stride would throw away
+        every = slice(self._factor // 2, None, self._factor)
+        coarse = np.asarray(ndimage.uniform_filter(unit, self._factor))[every, every]
+        return coarse, usable[every, every], max(9.0, self._min_area / self._factor**2)
 
 
 def _drop_small(labels: np.ndarray, smallest: float) -> np.ndarray:

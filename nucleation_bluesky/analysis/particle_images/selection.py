@@ -21,6 +21,9 @@ MIN_SOLIDITY = 0.85
 MIN_CONTRAST = 0.3
 # of the contrast times the diameter of the typical particle
 MIN_SIGNAL = 0.12
+# the same for what only the second search finds
+MIN_SECOND_CONTRAST = 0.4
+MIN_SECOND_SIGNAL = 0.3
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,64 @@ def candidates(image: np.ndarray, valid: np.ndarray, min_area: float = 12.0) -> 
         px.
     """
     labels, scores = _all_scales(image, valid, min_area)
-    # a particle that touches a brighter one is no extremal region until that one is taken away
-    # and a cluster has no shape of its own: both are looked for in what is left
-    rest = _without(image, labels)
+    return _weighed(image, valid, labels, scores)
+
+
+def with_clusters(
+    image: np.ndarray, valid: np.ndarray, found: Candidates, min_area: float = 12.0
+) -> Candidates:
+    """Add what the first search cannot see: clusters, and faint neighbours of bright particles.
+
+    A particle that touches a brighter one is no extremal region until that one is taken away, and
+    a cluster has no shape of its own: both are looked for in what is left.
+    """
+    rest = _without(image, found.labels)
     more, more_scores = _all_scales(rest, valid, min_area, clusters=True)
-    labels, scores = _add(labels, scores, *_split_clusters(more, more_scores, min_area))
+    labels, scores = _add(found.labels, found.score, *_split_clusters(more, more_scores, min_area))
+    return _weighed(image, valid, labels, scores)
+
+
+def _like_the_others(
+    image: np.ndarray,
+    valid: np.ndarray,
+    found: Candidates,
+    parts: np.ndarray,
+    scores: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the parts that are far fainter or smaller than the particles already found.
+
+    What remains after the clear particles is mostly debris and texture.
+    """
+    if found.score.size == 0 or scores.size == 0:
+        return parts, scores
+    smooth = np.asarray(ndimage.gaussian_filter(image, 1.0))
+    reference = _typical(found.labels, found.score, found.contrast)
+    everything = np.where(parts > 0, parts + found.score.size, found.labels)
+    contrast = region_contrast(smooth, everything, valid)
+    own = np.zeros(scores.size)
+    listed = contrast[found.score.size :]
+    own[: listed.size] = listed
+    area = np.bincount(parts.ravel(), minlength=scores.size + 1)[1:]
+    keep = own > MIN_SECOND_CONTRAST * reference[0]
+    keep &= own * np.sqrt(area) > MIN_SECOND_SIGNAL * reference[1]
+    table = np.concatenate([[False], keep])
+    kept, kept_scores = _compact(np.where(table[parts], parts, 0), scores)
+    return kept, kept_scores
+
+
+def _typical(labels: np.ndarray, scores: np.ndarray, contrast: np.ndarray) -> tuple[float, float]:
+    """Contrast, and contrast times diameter, of the particles that carry most of the evidence."""
+    area = np.bincount(labels.ravel(), minlength=scores.size + 1)[1:]
+    signal = np.clip(contrast, 0, None) * np.sqrt(area)
+    weight = scores * signal**2
+    total = max(float(weight.sum()), 1e-12)
+    return float(np.sum(weight * contrast)) / total, float(np.sum(weight * signal)) / total
+
+
+def _weighed(
+    image: np.ndarray, valid: np.ndarray, labels: np.ndarray, scores: np.ndarray
+) -> Candidates:
+    """Leave out what is faint and sum up the evidence."""
     contrast = region_contrast(ndimage.gaussian_filter(image, 1.0), labels, valid)
     labels, scores, contrast = _drop_faint(labels, scores, contrast)
     area = np.bincount(labels.ravel(), minlength=scores.size + 1)[1:]
@@ -75,9 +131,7 @@ def _all_scales(
     for scale in SCALES[:3] if clusters else SCALES:
         if min(image.shape) / scale < 24:
             break
-        coarse_labels, coarse_scores = _at_scale(
-            image, valid, scale, min_area, clusters=clusters
-        )
+        coarse_labels, coarse_scores = _at_scale(image, valid, scale, min_area, clusters=clusters)
         if scale > SCALES[0]:
             # what is one blob only because it is blurred falls apart at its half-height
             sharper = np.asarray(ndimage.gaussian_filter(image, scale / 3))
@@ -130,15 +184,15 @@ def _add(
     labels: np.ndarray, scores: np.ndarray, more: np.ndarray, more_scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Add the regions of a second search that are not remains of those of the first."""
-    if more_scores.size == 0 or scores.size == 0:
+    if more_scores.size == 0:
         return labels, scores
     area = np.bincount(more.ravel(), minlength=more_scores.size + 1)[1:]
     covered = np.bincount(more[labels > 0], minlength=more_scores.size + 1)[1:]
     keep = covered < 0.3 * area
     extra = np.where(np.concatenate([[False], keep])[more] & (labels == 0), more, 0)
-    return _compact(
-        np.where(extra > 0, extra + scores.size, labels), np.concatenate([scores, more_scores])
-    )
+    both = np.where(extra > 0, extra + scores.size, labels)
+    all_labels, all_scores = _compact(both, np.concatenate([scores, more_scores]))
+    return all_labels, all_scores
 
 
 def region_contrast(image: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -147,7 +201,7 @@ def region_contrast(image: np.ndarray, labels: np.ndarray, valid: np.ndarray) ->
     if n == 0:
         return np.zeros(0)
     around = np.asarray(segmentation.expand_labels(labels, 4))
-    near = np.asarray(segmentation.expand_labels(labels, 1.5))
+    near = np.asarray(segmentation.expand_labels(labels, 1))
     ring = (around > 0) & (near == 0) & valid
     inside = ndimage.mean(image, labels, np.arange(1, n + 1))
     outer = np.bincount(around[ring], image[ring], n + 1)[1:]
@@ -212,7 +266,8 @@ def _merge(
         out[np.isin(out, members[inside])] = 0
         result.append(coarse_scores[j - 1])
         out[region & (out == 0)] = len(result)
-    return _compact(out, np.array(result))
+    merged, kept = _compact(out, np.array(result))
+    return merged, kept
 
 
 def _compact(labels: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -231,11 +286,9 @@ def _drop_faint(
     if scores.size == 0:
         return labels, scores, contrast
     area = np.bincount(labels.ravel(), minlength=scores.size + 1)[1:]
-    signal = np.clip(contrast, 0, None) * np.sqrt(area)
-    weight = scores * signal**2
-    total = max(float(weight.sum()), 1e-12)
-    keep = contrast > MIN_CONTRAST * float(np.sum(weight * contrast)) / total
-    keep &= signal > MIN_SIGNAL * float(np.sum(weight * signal)) / total
+    typical, typical_signal = _typical(labels, scores, contrast)
+    keep = contrast > MIN_CONTRAST * typical
+    keep &= contrast * np.sqrt(area) > MIN_SIGNAL * typical_signal
     table = np.concatenate([[False], keep])
     labels, scores, contrast = _compact(np.where(table[labels], labels, 0), scores, contrast)
     return labels, scores, contrast

@@ -104,7 +104,7 @@ def size_histogram(diameters: np.ndarray, bins: int | None = None) -> tuple[np.n
 
 
 def _fit_two(d: np.ndarray, split: float) -> SizeModel | None:
-    """Expectation maximisation from a split of the sorted diameters; None where it collapses."""
+    """Run expectation maximisation from a split of the sorted sizes; None if it collapses."""
     cut = int(np.clip(round(split * d.size), 2, d.size - 2))
     floor = _floor(d)
     mean = np.array([d[:cut].mean(), d[cut:].mean()])
