@@ -13,6 +13,7 @@ import typer
 from nucleation_bluesky.cli.app import load
 from nucleation_bluesky.contract import camera, documents, files, program, pvs
 from nucleation_bluesky.contract import enums as enum_module
+from nucleation_bluesky.contract.pvs_environment import ENVIRONMENT
 from nucleation_bluesky.session.config import CONFIG_NAME, Configuration
 from nucleation_bluesky.session.quantities import unit_of
 from nucleation_bluesky.session.section import section_class
@@ -66,7 +67,8 @@ def pv_contract() -> str:
     """Return the page of the PV contract."""
     out = [NOTE, "# PV contract\n\n", (FRAGMENTS / "contract-rules.md").read_text()]
     used: dict[str, type[enum_module.ContractEnum]] = {}
-    for family, groups in pvs.FAMILIES.items():
+    served = {**pvs.FAMILIES, "environment": {"Environment": ENVIRONMENT}}
+    for family, groups in served.items():
         out.append(f"\n## Process variables of the {family.upper()} family\n\n")
         for group, members in groups.items():
             rows = []

@@ -114,7 +114,12 @@ def start(config: Path | str | None = None, *, tiled: bool = True) -> OpenSessio
     if data := os.environ.get(DATA_VARIABLE):
         chosen = chosen.model_copy(update={"data_directory": Path(data)})
     worker = in_worker()
-    session = Session(chosen, tiled=tiled, patience=WORKER_PATIENCE if worker else 0.0)
+    session = Session(
+        chosen,
+        tiled=tiled,
+        patience=WORKER_PATIENCE if worker else 0.0,
+        say=Console(highlight=False, soft_wrap=True).print,
+    )
     session.__enter__()
     if worker:
         QueueFiles(session.data).worker_is(os.getpid())

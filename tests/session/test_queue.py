@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import socket
 import stat
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +17,7 @@ from bluesky_queueserver.manager.comms import ZMQCommSendThreads
 from nucleation_bluesky.ledger.ledger import Ledger
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "queue-a-night.md"
 SMALL = {"pitch": 50e-9, "image_before_after": False}
 
 
@@ -54,7 +57,7 @@ def refused(answer):
         (plan("_private"), "not in the list of allowed plans"),
         (plan("nucleation_map", "afm", pitch=20.0), "out of range"),
         (plan("nucleation_map", "afm", stop=-50), "out of range"),
-        (plan("nucleation_map", "afm", rows=0), "out of range"),
+        (plan("nucleation_map", "afm", rows=-1), "out of range"),
         (plan("nucleation_map", "afm", origin=[0.0, 5.0]), "out of range"),
         (plan("nucleation_map", "afm", order="zigzag"), "zigzag|order"),
         (plan("nucleation_map", "afm", colour="red"), "colour"),
@@ -240,6 +243,7 @@ def test_killed_worker_in_a_mixed_queue(queue, api):
     assert "sites have been used" in history[4]["result"]["msg"]
     assert energised(queue) == used + 4  # the series alone
 
+    assert queue.command("journal", "deliver").returncode == 0
     dead = interrupted(queue)
     api.item_add(plan("resume_map", dead, register=False))
     api.queue_start()
@@ -310,15 +314,26 @@ def test_a_bad_environment_holds_the_next_site(queue, api):
     assert energised(queue) == start + 4
 
 
-def test_stock_command_line_client(queue, api):
-    added = queue.qserver(
-        "queue", "add", "plan", "{'name': 'topography', 'args': ['afm'], 'kwargs': {'pixels': 16}}"
-    )
-    assert "'success': True" in added
-    queue.qserver("queue", "start")
+def how_to_commands():
+    """The ``qserver`` lines of the how-to's section on filling the queue."""
+    text = HOW_TO.read_text()
+    section = text[text.index("## Fill it") : text.index("## What happens")]
+    return [shlex.split(line)[2:] for line in section.splitlines() if line.startswith("$ qserver")]
+
+
+def test_the_how_to_fills_and_runs_the_queue(queue, api):
+    before = len(api.history_get()["items"])
+    commands = how_to_commands()
+    assert len(commands) == 7
+    for words in commands:
+        told = queue.qserver(*words)
+        assert "'success': True" in told, told
     wait_idle(api)
-    last = api.history_get()["items"][-1]
-    assert (last["name"], last["result"]["exit_status"]) == ("topography", "completed")
+    ends = [(i["name"], i["result"]["exit_status"]) for i in api.history_get()["items"][before:]]
+    assert ends == [
+        (name, "completed")
+        for name in ("set_gain", "nucleation_map", "sweep_rate_series", "topography")
+    ]
 
 
 def test_a_second_session_is_refused(queue):

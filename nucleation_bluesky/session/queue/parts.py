@@ -105,8 +105,8 @@ def start_manager(
     variables |= {DATA_VARIABLE: str(files.home.parent), QUEUE_VARIABLE: "1", "MPLBACKEND": "agg"}
     if config is not None:
         variables[CONFIG_VARIABLE] = str(config.absolute())
-    code = "from bluesky_queueserver.manager.start_manager import start_manager; start_manager()"
-    command = [sys.executable, "-c", code, "--config", str(files.manager_conf)]
+    module = "nucleation_bluesky.session.queue.manager"
+    command = [sys.executable, "-m", module, str(files.manager_conf)]
     _launch(files, state, "manager", command, variables)
 
 
