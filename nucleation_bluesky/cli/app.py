@@ -20,6 +20,7 @@ MODULES = {
     "attach": "exchange",
     "overlay": "exchange",
     "ioc": "ioc",
+    "recover": "recover",
     "ledger": "ledger",
     "journal": "journal",
     "doctor": "doctor",

@@ -1,5 +1,6 @@
 """Clear up after a dead session: its claims, its journals, what Tiled misses, what can go on."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def _not_resumed(runs: list[Resumable], directory: Path) -> list[Resumable]:
     """Leave out what a later run has continued already."""
     continued = set()
     for path in journals(directory):
-        with JournalReader(path) as reader:
+        with suppress(JournalDamagedError), JournalReader(path) as reader:
             for name, doc in reader.read(65_536):
                 if name == "start":
                     continued.add((doc.get(START_KEY) or {}).get("continues"))
