@@ -37,6 +37,61 @@ class TransferenceFit:
     n: int
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Relative standard uncertainties that all particles of a data set share.
+
+    The defaults are what calibration gratings and current amplifiers usually state.
+
+    Parameters
+    ----------
+    height, lateral : float
+        Of the scales of the topography; the lateral one counts twice in a volume.
+    current : float
+        Of the current's scale (gain and sample clock).
+    tip_radius, tip_angle : float
+        Of the tip's apex and half angle, where volumes are corrected for the tip.
+    """
+
+    height: float = 0.02
+    lateral: float = 0.01
+    current: float = 0.01
+    tip_radius: float = 0.2
+    tip_angle: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"{name} is a relative uncertainty from 0 to 1 (got {value:g})")
+
+    def of_slope(self, tip: float = 0.0) -> float:
+        """Relative standard uncertainty of a slope, with the tip's share of it."""
+        return float(
+            np.hypot(np.hypot(self.height, 2.0 * self.lateral), np.hypot(self.current, tip))
+        )
+
+
+def widened(
+    interval: tuple[float, float], slope: float, systematic: float, level: float = 0.95
+) -> tuple[float, float]:
+    """Return a statistical interval with a systematic standard uncertainty added in quadrature.
+
+    Parameters
+    ----------
+    interval : tuple of float
+        About ``slope``, of the given confidence level.
+    slope : float
+        Its value.
+    systematic : float
+        Standard uncertainty that resampling the particles cannot show, same unit.
+    level : float
+        Confidence level.
+    """
+    extra = float(stats.norm.ppf(0.5 + level / 2)) * systematic
+    low, high = (float(np.hypot(end - slope, extra)) for end in interval)
+    return slope - low, slope + high
+
+
 def atoms_from_volume(volume: np.ndarray, molar_volume: float) -> np.ndarray:
     """Atoms in a volume: V N_A / V_m (Li: V_m = 13.0e-6 m3/mol)."""
     return np.asarray(volume) * constants.Avogadro / molar_volume

@@ -14,9 +14,11 @@ from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.analysis.site_results import SiteParameters, add_maps, analyse_sites
 from nucleation_bluesky.analysis.tip import Tip
 from nucleation_bluesky.analysis.transference import (
+    Calibration,
     atoms_from_volume,
     electrons_from_charge,
     transference_fit,
+    widened,
 )
 from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.contract.enums import Classification
@@ -75,6 +77,8 @@ class AnalysisOptions:
         Ohm; None estimates it where the current becomes ohmic after the onset.
     equilibrium_potential : float or None
         V on the data's own scale; overrides what the data carry.
+    calibration : Calibration
+        What the scales of volume and charge may be wrong by, for the transference number.
     """
 
     sites: SiteParameters = field(default_factory=SiteParameters)
@@ -83,6 +87,7 @@ class AnalysisOptions:
     distance_cut: float = 60e-9
     series_resistance: float | None = None
     equilibrium_potential: float | None = None
+    calibration: Calibration = field(default_factory=Calibration)
 
 
 def analyse_any_file(
@@ -229,7 +234,9 @@ def analyse_ramps(
     particles = particles_at_sites(images, ramps, tip=options.tip)
     sites = _with_surroundings(sites, boundary_distance(images, ramps), particles)
     missing = dict(images.problems or {})
-    transference = _attempt(missing, "transference", lambda: _transference(ramps, sites, missing))
+    transference = _attempt(
+        missing, "transference", lambda: _transference(ramps, sites, particles, options, missing)
+    )
     boundary = _attempt(missing, "boundary", lambda: _boundary(sites, missing))
     kinetics: Kinetics | None = _attempt(
         missing,
@@ -325,8 +332,14 @@ def _with_units(sites: xr.Dataset) -> xr.Dataset:
     return sites
 
 
-def _transference(ramps: RampSet, sites: xr.Dataset, missing: Mapping[str, str]) -> Transference:
-    if "topography_volume" not in sites:
+def _transference(
+    ramps: RampSet,
+    sites: xr.Dataset,
+    particles: SiteParticles | None,
+    options: AnalysisOptions,
+    missing: Mapping[str, str],
+) -> Transference:
+    if particles is None:
         raise ValueError(missing.get("change", "there is no pair of topographies"))
     use = (
         (sites["topography_flag"].values == 0)
@@ -341,15 +354,39 @@ def _transference(ramps: RampSet, sites: xr.Dataset, missing: Mapping[str, str])
     electrons = electrons / ramps.material.electrons
     atoms, sigma = (atoms_from_volume(v, ramps.material.molar_volume) for v in (volume, error))
     fit = transference_fit(atoms, electrons, fixed_intercept=0.0)
+    statistical = (
+        min(fit.slope_interval[0], fit.bootstrap_interval[0]),
+        max(fit.slope_interval[1], fit.bootstrap_interval[1]),
+    )
+    tip = _tip_share(options, particles, use, volume)
+    systematic = options.calibration.of_slope(tip) * abs(fit.slope)
     return Transference(
         electrons=electrons,
         atoms=atoms,
         atoms_uncertainty=sigma,
         slope=fit.slope,
-        slope_uncertainty=fit.slope_sd,
-        interval=fit.slope_interval,
+        slope_uncertainty=float(np.hypot(fit.slope_sd, systematic)),
+        interval=widened(statistical, fit.slope, systematic),
         volume=volume,
+        statistical=statistical,
+        systematic=systematic,
+        tip_corrected=options.tip is not None,
     )
+
+
+def _tip_share(
+    options: AnalysisOptions, particles: SiteParticles, use: np.ndarray, volume: np.ndarray
+) -> float:
+    """Relative change of the volumes when apex and angle of the tip move by their uncertainty."""
+    tip, known = options.tip, options.calibration
+    if tip is None:
+        return 0.0
+    moved = [replace(tip, radius=tip.radius * (1.0 + known.tip_radius))]
+    if tip.half_angle is not None:
+        moved.append(replace(tip, half_angle=tip.half_angle * (1.0 + known.tip_angle)))
+    apparent, height = particles.volume_apparent[use], particles.height[use]
+    shifts = [np.median(other.corrected(apparent, height) / volume - 1.0) for other in moved]
+    return float(np.linalg.norm(shifts))
 
 
 def _boundary(sites: xr.Dataset, missing: Mapping[str, str]) -> BoundaryProfile:

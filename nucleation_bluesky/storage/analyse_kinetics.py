@@ -1,5 +1,6 @@
 """Kinetics over the sweep rates of one or several data sets."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -127,7 +128,10 @@ def survival_curve(
         Magnitude, V.
     """
     found = stats.ecdf(stats.CensoredData(uncensored=eta[nucleated], right=eta[~nucleated])).sf
-    band = found.confidence_interval(method="log-log")
+    with warnings.catch_warnings():
+        # before the first and after the last onset the formula has no value; NaN says so
+        warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)
+        band = found.confidence_interval(method="log-log")
     center = _crossing(found.quantiles, found.probabilities)
     edges = sorted(
         _crossing(found.quantiles, np.nan_to_num(b.probabilities, nan=1.0))

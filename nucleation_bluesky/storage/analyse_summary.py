@@ -10,7 +10,7 @@ from nucleation_bluesky.analysis.statistics import (
     volume_histogram,
     wilson_interval,
 )
-from nucleation_bluesky.storage.analysis_result import AnalysisResult, Headline
+from nucleation_bluesky.storage.analysis_result import AnalysisResult, Headline, Transference
 
 NEAR, FAR = 20e-9, 100e-9  # m, what the paper compares: at the boundary and well away from it
 
@@ -224,10 +224,25 @@ def _particles(result: AnalysisResult) -> list[Headline]:
                 "1",
                 uncertainty=t.slope_uncertainty,
                 interval=t.interval,
-                note=f"{len(t.atoms)} particles that stand apart in the topography",
+                note=_transference_note(t),
             )
         )
     return found
+
+
+def _transference_note(t: Transference) -> str:
+    """Say what the number and its interval contain."""
+    parts = [f"{len(t.atoms)} particles that stand apart in the topography"]
+    if t.statistical is not None:
+        low, high = t.statistical
+        parts.append(
+            f"interval from scatter ({low:.3f} to {high:.3f}) and scales "
+            f"(standard uncertainty {t.systematic:.3f})"
+        )
+    if not t.tip_corrected:
+        parts.append("not corrected for the tip's shape: an upper bound")
+    parts.append("times the Faradaic yield of plating")
+    return "; ".join(parts)
 
 
 def _kinetics(result: AnalysisResult) -> list[Headline]:

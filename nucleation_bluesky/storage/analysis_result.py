@@ -56,10 +56,18 @@ class Transference:
         Per particle.
     slope : float
         Transference number.
+    slope_uncertainty : float
+        Standard uncertainty, statistical and systematic.
     interval : tuple of float
-        Its 95 % confidence interval.
+        Its 95 % confidence interval, both included.
     volume : ndarray, shape (n,)
         Volumes in the topography, m3.
+    statistical : tuple of float or None
+        95 % interval by the scatter of the particles alone.
+    systematic : float
+        Standard uncertainty by calibrations and, where it was corrected for, the tip's shape.
+    tip_corrected : bool
+        False: the tip's shape is in the volumes and the slope is an upper bound.
     """
 
     electrons: np.ndarray
@@ -69,6 +77,9 @@ class Transference:
     slope_uncertainty: float
     interval: tuple[float, float]
     volume: np.ndarray
+    statistical: tuple[float, float] | None = None
+    systematic: float = 0.0
+    tip_corrected: bool = False
 
 
 @dataclass(frozen=True)

@@ -66,3 +66,33 @@ def test_too_little_data_is_refused():
         tr.transference_fit(np.array([1.0, np.nan]), np.array([1.0, 2.0]))
     with pytest.raises(ValueError, match="one value per particle"):
         tr.transference_fit(np.ones(4), np.ones(5))
+
+
+def test_scales_shared_by_all_particles_widen_the_interval():
+    calibration = tr.Calibration(height=0.03, lateral=0.02, current=0.0)
+    assert calibration.of_slope() == pytest.approx(0.05)
+    assert calibration.of_slope(0.12) == pytest.approx(0.13)
+    low, high = tr.widened((0.97, 1.0), 0.98, 0.0)
+    assert (low, high) == pytest.approx((0.97, 1.0))
+    low, high = tr.widened((0.97, 1.0), 0.98, 0.02)
+    assert low == pytest.approx(0.98 - np.hypot(0.01, 1.96 * 0.02), abs=1e-4)
+    assert high == pytest.approx(0.98 + np.hypot(0.02, 1.96 * 0.02), abs=1e-4)
+    with pytest.raises(ValueError, match="tip_radius"):
+        tr.Calibration(tip_radius=-0.1)
+
+
+def test_interval_with_scales_covers_a_wrong_scale():
+    """Many instruments whose scales are off by their stated uncertainty, few of them outside."""
+    rng = np.random.default_rng(2)
+    calibration = tr.Calibration(height=0.03, lateral=0.0, current=0.02)
+    inside = narrow = 0
+    for seed in range(80):
+        li, e, sli, se = synthetic(seed, n=400, relative=0.05)
+        li, e = li * (1 + 0.03 * rng.normal()), e * (1 + 0.02 * rng.normal())
+        fit = tr.transference_fit(li, e, sli, se, fixed_intercept=0.0, resamples=20)
+        systematic = calibration.of_slope() * fit.slope
+        low, high = tr.widened(fit.slope_interval, fit.slope, systematic)
+        inside += low < 0.98 < high
+        narrow += fit.slope_interval[0] < 0.98 < fit.slope_interval[1]
+    assert inside >= 70
+    assert narrow < 40
