@@ -94,6 +94,7 @@ class CameraFrontEnd:
         } | {name: self._configurer(name) for name in CONFIGURED}
         self._acquisition: asyncio.Task[None] | None = None
         self._writer: FrameWriter | None = None
+        self._opening = asyncio.Lock()
         self._capture_ended = asyncio.Event()
         self._frames = self._counted = 0
         self._counter_zero = 0
@@ -221,7 +222,8 @@ class CameraFrontEnd:
             self._stopping = True
             await self.backend.stop()
             return
-        self._require_idle("cam1:Acquire 1")
+        async with self._opening:  # a capture ordered just before gets the first frame
+            self._require_idle("cam1:Acquire 1")
         value = self.channels.value
         mode = value("cam1:ImageMode")
         frames = {ImageMode.SINGLE: 1, ImageMode.MULTIPLE: value("cam1:NumImages")}.get(mode, 0)
@@ -283,18 +285,19 @@ class CameraFrontEnd:
         if self._writer is not None:
             raise Refusal(Fault.BUSY, "capturing already: write HDF1:Capture 0 first")
         value, post = self.channels.value, self.channels.post
-        path = self._next_path()
-        rows, columns = value("cam1:ArraySizeY_RBV"), value("cam1:ArraySizeX_RBV")
-        try:
-            self._writer = await asyncio.to_thread(
-                FrameWriter,
-                path,
-                (rows, columns),
-                limit=value("HDF1:NumCapture"),
-                flush_frames=value("HDF1:NumFramesFlush") or FLUSH_FRAMES,
-            )
-        except SegmentError as error:
-            raise Refusal(Fault.FILE_ERROR, str(error)) from None
+        async with self._opening:
+            path = self._next_path()
+            rows, columns = value("cam1:ArraySizeY_RBV"), value("cam1:ArraySizeX_RBV")
+            try:
+                self._writer = await asyncio.to_thread(
+                    FrameWriter,
+                    path,
+                    (rows, columns),
+                    limit=value("HDF1:NumCapture"),
+                    flush_frames=value("HDF1:NumFramesFlush") or FLUSH_FRAMES,
+                )
+            except SegmentError as error:
+                raise Refusal(Fault.FILE_ERROR, str(error)) from None
         self._capture_ended.clear()
         await post("HDF1:FullFileName_RBV", str(path))
         await post("HDF1:WriteStatus", WriteStatus.OK)
