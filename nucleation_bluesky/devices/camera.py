@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 from event_model import StreamRange, compose_stream_resource
 from ophyd import Component, Device
+from ophyd.device import Staged
 from ophyd.status import DeviceStatus
 
 from nucleation_bluesky.contract.camera import (
@@ -212,12 +213,12 @@ class FilmCamera(Device):
             If the camera is taking frames for somebody else, or refuses a setting.
         """
         self._map()
+        if self._staged is Staged.yes:
+            self.unstage()  # what a halted run left behind
         if self.acquiring.get() != AcquireSwitch.DONE:
-            if not self._filming:
-                raise InstrumentError(
-                    f"the camera at {self.prefix} is taking frames already; stop the live view"
-                )
-            self._halt()
+            raise InstrumentError(
+                f"the camera at {self.prefix} is taking frames already; stop the live view"
+            )
         staged = super().stage()
         try:
             write_together(
