@@ -4,7 +4,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-
 from nucleation_bluesky.worlds.seccm import SeccmSettings
 from nucleation_bluesky.worlds.seccm.simulate import (
     Part,

@@ -23,7 +23,7 @@ from nucleation_bluesky.worlds.seccm.settings import SeccmSettings
 from nucleation_bluesky.worlds.seccm.transport import DiffusionLayer
 
 FREEZE = 0.6  # progress at which the particles' population is drawn
-_ACTIVE_SHARE, _DEAD_SHARE, _AT = 0.33, 0.25, 0.27  # metal in recoverable and lost charge
+_ACTIVE_SHARE, _DEAD_SHARE, _AT = 0.29, 0.263, 0.27  # metal in recoverable and lost charge
 _ALLOY, _ALLOY_WIDTH = 0.45, 0.03  # V
 _SMALL = 1e-9  # C/m2
 _TANGIBLE = 2.0  # C/m2

@@ -93,6 +93,11 @@ class Picture:
         return self._deviation
 
     @property
+    def strength(self) -> np.ndarray:
+        """Plating strength on the grid, mean 1."""
+        return self._strength
+
+    @property
     def mask(self) -> np.ndarray:
         """Blurred final footprint on the grid, 0..1."""
         return self._mask

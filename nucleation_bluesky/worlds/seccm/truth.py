@@ -12,7 +12,7 @@ from nucleation_bluesky.worlds.seccm.optics import MARGIN
 
 if TYPE_CHECKING:
     from nucleation_bluesky.worlds.seccm.landing import Landing
-from nucleation_bluesky.worlds.seccm.settings import SeccmSettings
+from nucleation_bluesky.worlds.seccm.settings import FARADAY, SeccmSettings
 
 _RISE = 1e-3  # V: the potential has a minimum when it rises by this again
 
@@ -131,35 +131,61 @@ def _particles(landing: "Landing", known: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def cycle_charges(landing: "Landing") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the number of each cycle, and its cathodic and anodic charge (C, magnitudes)."""
-    marks = [*landing.marks, (landing.count, 0)]
-    current, time = landing.history.column("current"), landing.history.column("time")
+def _samples(landing: "Landing") -> dict[int, slice]:
+    """First to last sample of each cycle."""
+    found: dict[int, slice] = {}
+    for (begin, cycle), (end, _) in pairwise([*landing.marks, (landing.count, 0)]):
+        if cycle > 0 and end > begin:
+            found[cycle] = slice(found[cycle].start if cycle in found else begin, end)
+    return dict(sorted(found.items()))
+
+
+def _charge(landing: "Landing", samples: slice) -> np.ndarray:
+    """Charge of each sample, C."""
+    time = landing.history.column("time")
     step = np.diff(time, prepend=time[0] if len(time) else 0.0)
-    numbers = sorted({cycle for _, cycle in marks if cycle > 0})
-    cathodic, anodic = np.zeros(len(numbers)), np.zeros(len(numbers))
-    for (begin, cycle), (end, _) in pairwise(marks):
-        if cycle > 0:
-            k = numbers.index(cycle)
-            charge = current[begin:end] * step[begin:end]
-            cathodic[k] += -charge[charge < 0].sum()
-            anodic[k] += charge[charge > 0].sum()
-    return np.array(numbers, dtype=int), cathodic, anodic
+    return landing.history.column("current")[samples] * step[samples]
+
+
+def _deposit(landing: "Landing", sample: int) -> np.ndarray:
+    """Charge per area that lies on each pixel after a sample, as sharp as the microscope sees."""
+    time = float(landing.history.column("time")[sample])
+    film, film_u = landing.scene(time).film, landing.scene(time).film_u
+    picture = landing.picture
+    strength = picture.strength if landing.state.potentiodynamic else 1.0
+    result = picture.mask * strength * (film + film_u * picture.deviation)
+    diameters, _ = landing.diameters(time)
+    if len(diameters):
+        charge = np.pi / 6 * diameters**3 * FARADAY / landing.settings.molar_volume
+        result = result + picture.spread_of(charge)
+    return _frame(result)
 
 
 def _cycles(landing: "Landing") -> dict[str, Any]:
-    numbers, cathodic, anodic = cycle_charges(landing)
+    """Charges by cycle (magnitudes, C), their ratio, and the ratio at each pixel."""
+    cycles = _samples(landing)
+    cathodic, anodic, maps = [], [], []
+    mask = _frame(landing.picture.mask) > 0.2
+    for samples in cycles.values():
+        charge = _charge(landing, samples)
+        cathodic.append(-charge[charge < 0].sum())
+        anodic.append(charge[charge > 0].sum())
+        turn = samples.start + int(np.argmin(np.cumsum(charge)))
+        full = _deposit(landing, turn)
+        plated = full - _deposit(landing, max(samples.start - 1, 0))
+        stripped = full - _deposit(landing, samples.stop - 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            maps.append(np.where(mask & (plated > 0), stripped / plated, np.nan))
+    shape = (0, *mask.shape)
+    q_c, q_a = np.array(cathodic), np.array(anodic)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ce = np.where(cathodic > 0, anodic / cathodic, np.nan)
-    spread = np.array([landing.electrode.spread(int(n)) for n in numbers])
-    u = _frame(landing.picture.deviation)
+        ce = np.where(q_c > 0, q_a / q_c, np.nan)
     return {
-        "cycle": numbers,
-        "cycle_charge_cathodic": cathodic,
-        "cycle_charge_anodic": anodic,
+        "cycle": np.array(list(cycles), dtype=int),
+        "cycle_charge_cathodic": q_c,
+        "cycle_charge_anodic": q_a,
         "cycle_ce": ce,
-        "cycle_ce_spread": spread,
-        "ce_map": (ce[:, None, None] - spread[:, None, None] * u).astype(np.float32),
+        "ce_map": np.array(maps, dtype=np.float32) if maps else np.zeros(shape, np.float32),
     }
 
 
