@@ -63,7 +63,12 @@ class QueueStack:
             if name.startswith("QSERVER_"):
                 del self.environment[name]
         self.files = QueueFiles(self.data)
+        self._options = seed, speed
         self.ioc = self._start_ioc(seed, speed)
+
+    def restart_ioc(self) -> None:
+        """Start the IOC again after it was killed."""
+        self.ioc = self._start_ioc(*self._options)
 
     def _start_ioc(self, seed: int, speed: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "nucleation_bluesky", "ioc", "afm"]

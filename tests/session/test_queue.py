@@ -336,6 +336,26 @@ def test_the_how_to_fills_and_runs_the_queue(queue, api):
     ]
 
 
+def test_an_instrument_that_fails_pauses_the_queue(queue, api):
+    long = plan("nucleation_map", "afm", rows=14, cols=14, origin=[-15e-6, 5e-6], **SMALL)
+    before = len(api.history_get()["items"])
+    assert api.item_add_batch([long, plan("topography", "afm", pixels=16)])["success"]
+    start = energised(queue)
+    api.queue_start()
+    wait_for(lambda: energised(queue) >= start + 5, "the map", 120)
+    queue.ioc.kill()
+    wait_for(lambda: api.status(reload=True)["manager_state"] == "paused", "the pause", 120)
+    assert len(api.queue_get()["items"]) == 1  # not spent on a dead instrument
+    assert "'paused'" in queue.command("queue", "down").stderr
+    queue.ioc.wait(10)
+    queue.restart_ioc()
+    api.re_resume()
+    wait_idle(api)
+    ends = [i["result"] for i in api.history_get()["items"][before:]]
+    assert [end["exit_status"] for end in ends] == ["failed", "completed"]
+    assert "sites not yet exposed stay usable" in ends[0]["msg"] or "lost" in ends[0]["msg"]
+
+
 def test_a_second_session_is_refused(queue):
     second = queue.command("run", "topography", "--pixels", "16")
     assert second.returncode == 1
