@@ -1,21 +1,26 @@
 """Coulombic efficiency of every pixel from the film (S25; Martin-Yerga et al. 2024, Fig 2e, S5-S7).
 
 Per cycle the change of intensity on stripping over that on plating; the linear relation between
-the footprint's mean ratio and the electrochemical efficiency over the cycles turns ratios into
-efficiencies.
+the footprint's mean ratio and the electrochemical efficiency over the cycles shows that the ratio
+measures efficiency; in each cycle the ratio is scaled so that the footprint as a whole has the
+electrochemical efficiency. What the first plating alone leaves (nuclei, interphase) is taken off.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import ndimage, stats
 
 from nucleation_bluesky.analysis.seccm.smooth import Corrected
 
 EDGE = 0.02  # share of a cycle's charge within which its plateaus end
 MIDDLE = (0.5, 0.8)  # of the plated charge: an intensity beyond the end's tells inversion
 SIGNIFICANT = 4.0
+THICK = 1.1  # share at the middle over the usual one, beyond which contrast is compressed
+LINE = 0.8  # correlation of the first two platings that makes a line
+MOST_ONCE = 0.6  # of the first plating's intensity
+NOISE_FRAMES = 24
 MIN_SIGNAL = 4.0  # plated over its noise: a ratio is then known to about a third
 
 
@@ -46,7 +51,9 @@ class EfficiencyMaps:
     ratio : ndarray, shape (cycle,)
         Mean intensity change on stripping over that on plating, of the whole footprint.
     slope, intercept, correlation : float
-        Of efficiency against that ratio.
+        Of efficiency against that ratio over the cycles.
+    once : float
+        Intensity of the first plating that does not come again, relative to the dry surface.
     residual : ndarray, shape (cycle,)
         Mean intensity left after each stripping relative to before the first plating, relative to
         the dry surface's brightness: inactive metal and films.
@@ -62,6 +69,7 @@ class EfficiencyMaps:
     slope: float
     intercept: float
     correlation: float
+    once: float
     residual: np.ndarray
     plated: np.ndarray
 
@@ -120,6 +128,8 @@ def efficiency_maps(
     efficiency: np.ndarray,
     charge_time: np.ndarray,
     charge: np.ndarray,
+    *,
+    smoothing: float,
 ) -> EfficiencyMaps:
     """Map the efficiency of every cycle.
 
@@ -133,6 +143,8 @@ def efficiency_maps(
         Electrochemical; NaN where unknown.
     charge_time, charge : ndarray
         As in `plateau_frames`.
+    smoothing : float
+        Standard deviation of the neighbourhood over which a ratio is taken, m.
 
     Raises
     ------
@@ -146,61 +158,124 @@ def efficiency_maps(
         )
     stretches = plateau_frames(time, inside, charge_time, charge)
     levels, counts, noise = _levels(corrected, stretches)
-    bare, middle, plated = levels[0:-1:3], levels[1:-1:3], levels[2::3]
-    n_bare, n_plated = counts[0:-1:3], counts[2::3]
-    after, n_after = levels[3::3], counts[3::3]
+    bare, middle, plated, after = (
+        levels[0:-1:3],
+        levels[1:-1:3],
+        levels[2::3],
+        levels[3::3],
+    )
+    n_bare, n_middle, n_plated, n_after = counts[0:-1:3], counts[1:-1:3], counts[2::3], counts[3::3]
     up, down = plated - bare, plated - after
     error_up = noise * np.sqrt(1 / n_plated + 1 / n_bare)[:, None]
     error_down = noise * np.sqrt(1 / n_plated + 1 / n_after)[:, None]
-    ratio = down.mean(axis=1) / up.mean(axis=1)
-    slope, intercept, correlation = _relation(ratio, np.asarray(efficiency, float)[: len(inside)])
     with np.errstate(divide="ignore", invalid="ignore"):
-        local = down / up
-        spread = np.hypot(error_down, local * error_up) / np.abs(up) * abs(slope)
-        turned = (middle - plated) > SIGNIFICANT * noise * np.sqrt(
-            1 / n_plated + 1 / np.maximum(counts[1:-1:3], 1)
-        )[:, None]
-    turned &= counts[1:-1:3, None] > 0
-    inverted = turned | (up < 0)
-    valid = np.isfinite(local) & (up > MIN_SIGNAL * error_up) & ~inverted
+        share = (middle - bare) / up
+    seen = n_middle[:, None] > 0
+    inverted = (up < 0) | (seen & (share > 1) & (middle - plated > SIGNIFICANT * error_up))
+    usual = np.array([np.median(v[np.isfinite(v)]) for v in share])[:, None]
+    thin = (up > MIN_SIGNAL * error_up) & ~inverted & ~(seen & (share > THICK * usual))
+    known = np.full(len(inside), np.nan)
+    known[: len(efficiency)] = np.asarray(efficiency, dtype=float)[: len(inside)]
+    ratio = down.mean(axis=1) / up.mean(axis=1)
+    slope, intercept, correlation = _relation(ratio, known)
+    smoother = _Smoother(corrected, smoothing)
+    once = _once(up, thin, smoother)
+    ce, spread = np.empty_like(up), np.empty_like(up)
+    for k in range(len(inside)):
+        part = up[k] - (once if k == 0 else 0.0)
+        local, scatter = smoother.ratio(down[k], part, thin[k])
+        camera = np.hypot(error_down[k], local * error_up[k]) / np.maximum(np.abs(part), 1e-30)
+        camera *= corrected.sigma / max(smoother.sigma, corrected.sigma)
+        mean = down[k][thin[k]].sum() / part[thin[k]].sum() if thin[k].any() else np.nan
+        gain = known[k] / mean if np.isfinite(known[k]) else slope
+        ce[k] = gain * local + (0.0 if np.isfinite(known[k]) else intercept)
+        spread[k] = abs(gain) * np.hypot(scatter, camera)
     dry = float(np.mean(levels[0])) or 1.0
     return EfficiencyMaps(
-        ce=_images(corrected, intercept + slope * local, np.nan),
+        ce=_images(corrected, ce, np.nan),
         uncertainty=_images(corrected, spread, np.nan),
-        valid=_images(corrected, valid, False),
-        inverted=_images(corrected, inverted, False),
+        valid=_images(corrected, thin & np.isfinite(ce), empty=False),
+        inverted=_images(corrected, inverted, empty=False),
         ratio=ratio,
         slope=slope,
         intercept=intercept,
         correlation=correlation,
+        once=once / dry,
         residual=(after - bare[:1]).mean(axis=1) / dry,
         plated=up.mean(axis=1) / dry,
     )
+
+
+class _Smoother:
+    """Ratios over neighbourhoods, leaving out pixels that are not usable."""
+
+    def __init__(self, corrected: Corrected, smoothing: float) -> None:
+        self.sigma = max(smoothing / corrected.film.pixel_size, corrected.sigma)
+        self._rest = np.sqrt(max(self.sigma**2 - corrected.sigma**2, 0.0))
+        # neighbours closer than the optics and the first smoothing tell apart count as one
+        self._share = min(1.0, 2 * (corrected.sigma / self.sigma) ** 2)
+        self._mask, self._where = corrected.mask, corrected.pixels()
+
+    def mean(self, values: np.ndarray, use: np.ndarray) -> np.ndarray:
+        """Sum of usable values around every pixel."""
+        image = np.zeros(self._mask.size)
+        image[self._where] = np.where(use, values, 0.0)
+        out = image.reshape(self._mask.shape)
+        if self._rest > 0:
+            out = np.asarray(ndimage.gaussian_filter(out, self._rest, mode="constant"))
+        return out.ravel()[self._where]
+
+    def ratio(
+        self, upper: np.ndarray, lower: np.ndarray, use: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ratio of sums, and its standard error from the scatter within the neighbourhood."""
+        bottom = self.mean(lower, use)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            local = self.mean(upper, use) / bottom
+            misfit = self.mean(np.where(use, upper - local * lower, 0.0) ** 2, use)
+            weight = self.mean(np.ones(len(upper)), use)
+            error = np.sqrt(misfit * weight * self._share) / np.abs(bottom)
+        return local, error
+
+
+def _once(up: np.ndarray, thin: np.ndarray, smoother: _Smoother) -> float:
+    """Return the part of the first plating's intensity that does not come again.
+
+    Nuclei form and the first interphase grows once, everywhere alike; metal comes where plating is
+    strong. So the first plating's intensity against the second's is a line whose intercept is the
+    part that came once. 0 where there is no second cycle or no such line.
+    """
+    if len(up) < 2:
+        return 0.0
+    use = thin[0] & thin[1]
+    if use.sum() < 100:
+        return 0.0
+    weight = smoother.mean(np.ones(up.shape[1]), use)
+    good = use & (weight > 0.5 * weight.max())
+    first, second = (smoother.mean(v, use)[good] / weight[good] for v in up[:2])
+    if not (np.ptp(first) > 0 and np.ptp(second) > 0):
+        return 0.0
+    if np.corrcoef(first, second)[0, 1] < LINE:
+        return 0.0
+    # both have errors: the line through the standard deviations
+    intercept = float(first.mean() - first.std() / second.std() * second.mean())
+    return float(np.clip(intercept, 0.0, MOST_ONCE * first.mean()))
 
 
 def _levels(
     corrected: Corrected, stretches: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean intensity of every stretch (s, pixels), frames in it, and the noise of one frame."""
-    pixels = int(corrected.mask.sum())
-    total = np.zeros((len(stretches), pixels))
     counts = np.array([len(s) for s in stretches])
-    energy, terms = np.zeros(pixels), 0
-    wanted: dict[int, list[int]] = {}
+    levels = np.zeros((len(stretches), int(corrected.mask.sum())))
     for slot, frames in enumerate(stretches):
-        for k in frames:
-            wanted.setdefault(int(k), []).append(slot)
-    first, last = min(wanted), max(wanted) + 1
-    for start, block in corrected.records(first, last):
-        for k, record in enumerate(block):
-            for slot in wanted.get(start + k, ()):
-                total[slot] += record
-        if len(block) >= 4:
-            third = np.diff(block, 3, axis=0)
-            energy += np.einsum("kp,kp->p", third, third)
-            terms += len(third)
-    noise = np.sqrt(energy / max(terms, 1) / 20)
-    return total / np.maximum(counts, 1)[:, None], counts, noise
+        if len(frames):
+            levels[slot] = corrected.mean(frames)
+    longest = stretches[int(np.argmax(counts))][:NOISE_FRAMES]
+    records = [b for _, b in corrected.records(int(longest[0]), int(longest[-1]) + 1)]
+    third = np.diff(np.concatenate(records), 3, axis=0)
+    noise = np.sqrt(np.mean(third**2, axis=0) / 20) if len(third) else np.zeros(levels.shape[1])
+    return levels, counts, noise
 
 
 def _relation(ratio: np.ndarray, efficiency: np.ndarray) -> tuple[float, float, float]:
@@ -215,7 +290,7 @@ def _relation(ratio: np.ndarray, efficiency: np.ndarray) -> tuple[float, float, 
     return float(slope), float(intercept), float(np.corrcoef(x, y)[0, 1])
 
 
-def _images(corrected: Corrected, values: np.ndarray, empty: float | bool) -> np.ndarray:
+def _images(corrected: Corrected, values: np.ndarray, empty: float) -> np.ndarray:
     out = np.full((len(values), corrected.mask.size), empty)
     out[:, corrected.pixels()] = values
     return out.reshape(len(values), *corrected.mask.shape)

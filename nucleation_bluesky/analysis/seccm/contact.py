@@ -15,7 +15,8 @@ from skimage.measure import label, regionprops
 
 from nucleation_bluesky.analysis.seccm.film import NoFootprintError, Survey
 
-LEVELS = 12  # frames averaged before and after contact
+LEVELS = 12  # frames averaged before contact
+AFTER = 3  # frames averaged after it: nucleation may follow within a second
 SMOOTH = 1.5  # px, of the step image
 SEPARATION = 3.0  # classes at least this many standard deviations apart
 SOLIDITY = 0.75
@@ -127,7 +128,7 @@ def _step_image(seen: Survey, frame: int) -> np.ndarray:
     before = _mean(seen, max(0, frame - LEVELS), frame)
     # the meniscus may still spread in the frame of contact
     first = min(frame + 1, len(seen.film) - 1)
-    after = _mean(seen, first, min(len(seen.film), first + LEVELS))
+    after = _mean(seen, first, min(len(seen.film), first + AFTER))
     return after - before
 
 
@@ -205,7 +206,7 @@ def _contact(seen: Survey, frame: int, mask: np.ndarray) -> Contact:
     level = inside - outside
     first = max(0, frame - LEVELS)
     before = level[first:frame]
-    after = level[frame + 1 : frame + 1 + LEVELS]
+    after = level[frame + 1 : frame + 1 + AFTER]
     final = float(np.median(after)) if len(after) else float(level[-1])
     start = float(np.median(before))
     # the first frame that shows a tenth of the step, where the noise allows to see it

@@ -17,7 +17,19 @@ REPEATS = 6
 TRIALS = 2  # repeats while filters are compared
 BINS = 8
 TWO_SIGMA = 95.45
-WINDOWS = ((5, 2), (7, 2), (9, 2), (13, 2), (11, 4), (15, 4), (21, 4), (29, 4), (39, 4), (53, 4))
+WINDOWS = (
+    (3, 2),
+    (5, 2),
+    (7, 2),
+    (9, 2),
+    (13, 2),
+    (11, 4),
+    (15, 4),
+    (21, 4),
+    (29, 4),
+    (39, 4),
+    (53, 4),
+)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from nucleation_bluesky.analysis.seccm.ce_map import CycleTimes, EfficiencyMaps, efficiency_maps
+from nucleation_bluesky.analysis.seccm.charge_correlation import correlate_charge
 from nucleation_bluesky.analysis.seccm.contact import (
     Contact,
     Footprint,
@@ -24,6 +25,7 @@ from nucleation_bluesky.analysis.seccm.optical_time import (
     optical_nucleation,
 )
 from nucleation_bluesky.analysis.seccm.smooth import Corrected
+from nucleation_bluesky.analysis.seccm.zones import compare_zones, region_times, tile_regions
 
 MIN_OVERLAP = 3  # frames during the electrochemistry
 
@@ -37,6 +39,8 @@ class FilmSettings:
     smoothing : float
         Gaussian applied to frames before times and efficiencies are taken per pixel, standard
         deviation in m. The default is about the optical resolution (295 nm full width).
+    ce_smoothing : float
+        The same for efficiencies, which depend on the few particles within it.
     window : int or None
         Frames of the Savitzky-Golay filter of the map, odd; None: chosen from frame rate and
         noise.
@@ -53,6 +57,7 @@ class FilmSettings:
     """
 
     smoothing: float = 160e-9
+    ce_smoothing: float = 400e-9
     window: int | None = None
     order: int | None = None
     footprint_window: int | None = None
@@ -170,8 +175,11 @@ def analyse_film(
     reference = float(np.median(level[max(0, first - 8) : first])) if first > 1 else float(level[0])
     change = level / reference - level[min(first, len(level) - 1)] / reference
     corrected = Corrected(film, lamp, shift, settings.smoothing / film.pixel_size, footprint.mask)
-    optical, local = _nucleation(corrected, time, first, change, settings, notes)
-    maps = _efficiency(corrected, time, contact, electrochemistry_summary, notes)
+    last = _end_of_plating(time, electrochemistry_summary)
+    optical, local = _nucleation(corrected, time[:last], first, change[:last], settings, notes)
+    maps = _efficiency(
+        corrected, time, contact, electrochemistry_summary, settings.ce_smoothing, notes
+    )
     result = _dataset(footprint, film.pixel_size, time, change, optical, first)
     result["lamp"] = ("frame", lamp)
     result["drift_y"] = ("frame", shift[:, 0] * film.pixel_size, {"units": "m"})
@@ -181,6 +189,8 @@ def analyse_film(
     _add_scalars(result, footprint, contact, optical, local)
     if optical is not None:
         _add_lead(result, optical, local, contact, electrochemistry_summary)
+    _add_zones(result, corrected, time[:last], first, optical, local, reference, settings.region)
+    _add_correlation(result, maps, electrochemistry_summary, footprint.area)
     result.attrs |= {
         "frames": len(film),
         "frames_doubled": len(film.doubled),
@@ -230,6 +240,13 @@ def _check_overlap(time: np.ndarray, summary: ElectrochemistrySummary) -> None:
         )
 
 
+def _end_of_plating(time: np.ndarray, summary: ElectrochemistrySummary | None) -> int:
+    """Frames until the first plating has ended: later cycles start on what it left."""
+    if summary is None or len(summary.cycles) == 0:
+        return len(time)
+    return int(np.searchsorted(time, summary.cycles[0][1] - summary.start))
+
+
 def _nucleation(
     corrected: Corrected,
     time: np.ndarray,
@@ -265,6 +282,7 @@ def _efficiency(
     time: np.ndarray,
     contact: Contact,
     summary: ElectrochemistrySummary | None,
+    smoothing: float,
     notes: list[str],
 ) -> EfficiencyMaps | None:
     if summary is None or len(summary.cycles) == 0:
@@ -281,6 +299,7 @@ def _efficiency(
             np.asarray(summary.cycle_ce, dtype=float),
             np.asarray(summary.time) - summary.start,
             np.asarray(summary.charge),
+            smoothing=smoothing,
         )
     except ValueError as exc:
         notes.append(f"no efficiency maps: {exc}")
@@ -298,7 +317,7 @@ def _dataset(
     rows, cols = footprint.mask.shape
     rate = np.full(len(time), np.nan)
     if optical is not None:
-        rate[first:] = optical.rate
+        rate[first : first + len(optical.rate)] = optical.rate
     return xr.Dataset(
         {
             "footprint": (("y", "x"), footprint.mask, {"long_name": "wetted area"}),
@@ -344,7 +363,71 @@ def _add_efficiency(result: xr.Dataset, maps: EfficiencyMaps | None) -> None:
         "ce_slope": maps.slope,
         "ce_intercept": maps.intercept,
         "ce_correlation": maps.correlation,
+        "ce_once": maps.once,
     }
+
+
+def _add_zones(
+    result: xr.Dataset,
+    corrected: Corrected,
+    time: np.ndarray,
+    first: int,
+    optical: OpticalTime | None,
+    local: NucleationMap | None,
+    brightness: float,
+    size: int,
+) -> None:
+    """Squares of the footprint, and centre against edge."""
+    if optical is None or local is None:
+        return
+    corners = tile_regions(corrected.mask, size)
+    regions = region_times(corrected, time, first, optical, local, corners, size)
+    pixel = corrected.film.pixel_size
+    middle = (size - 1) / 2
+    result["region_y"] = ("region", (regions.row + middle) * pixel, {"units": "m"})
+    result["region_x"] = ("region", (regions.col + middle) * pixel, {"units": "m"})
+    result["region_nucleation_time"] = ("region", regions.time, {"units": "s"})
+    result["region_nucleation_time_uncertainty"] = (
+        "region",
+        regions.uncertainty,
+        {"units": "s"},
+    )
+    zones = compare_zones(corrected, time, optical, local, brightness)
+    if zones is not None:
+        result.attrs |= {f"zone_{k}": v for k, v in asdict(zones).items() if not _missing(v)}
+
+
+def _add_correlation(
+    result: xr.Dataset,
+    maps: EfficiencyMaps | None,
+    summary: ElectrochemistrySummary | None,
+    area: float,
+) -> None:
+    if summary is None or "contact_time" not in result.attrs:
+        return
+    found = correlate_charge(
+        result["frame_time"].values,
+        result["intensity"].values,
+        np.asarray(summary.time) - summary.start,
+        np.asarray(summary.charge),
+        area=area,
+        residual=None if maps is None else maps.residual,
+    )
+    if found is None:
+        return
+    result.attrs |= {
+        "charge_correlation": found.correlation,
+        "intensity_per_charge": found.slope,
+        "intensity_per_charge_uncertainty": found.slope_uncertainty,
+    }
+    if found.alpha is not None:
+        result.attrs["intensity_per_thickness"] = found.alpha
+    if maps is not None:
+        result["residual_charge"] = (
+            "cycle",
+            found.residual_charge,
+            {"units": "C", "long_name": "charge of what stays after stripping, by intensity"},
+        )
 
 
 def _add_scalars(

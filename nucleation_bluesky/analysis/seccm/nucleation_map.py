@@ -24,6 +24,7 @@ SAMPLE_BIN = 4  # px, at most: squares that stand for pixels in the trial
 SEARCH = 2.0  # widths of the footprint's maximum searched on either side
 LIMIT = 0.5  # of the search range: an uncertainty beyond it is no measurement
 FWHM = 2.3548  # of a Gaussian, standard deviations
+COARSE = 0.5  # of the frame interval: a smaller spread cannot be resolved
 SIGNIFICANT = 3.0  # of the maximum over the derivative's noise
 
 
@@ -221,7 +222,7 @@ def _verdict(
     spread = float(np.sqrt(max(total**2 - typical**2, 0.0)))
     # how well the uncertainty itself is known limits what can be told beyond it
     error = float(0.25 * typical**2 / max(spread, 0.5 * typical))
-    if spread < typical or spread < 2 * error or spread < interval or valid.mean() < 0.3:
+    if spread < typical or spread < 2 * error or spread < interval * COARSE or valid.mean() < 0.3:
         return (
             spread,
             error,

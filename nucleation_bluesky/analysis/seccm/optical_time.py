@@ -6,6 +6,7 @@ maximum late. Times of birth follow a normal distribution (Fig S27), so the reco
 also fitted with a rounded step and a rounded kink at one time: that time is free of the growth.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from nucleation_bluesky.analysis.seccm.savgol import peak_time, savgol_operator
 
 RIVAL = 0.25
 SIGNIFICANT = 5.0  # prominence of the maximum over the derivative's noise
-MIN_WINDOW = 5
+MIN_WINDOW = 3
 MIN_FRAMES = 9  # after contact
 FIT_REACH = 2.0  # full widths on either side of the maximum
 QUANTISED = 1 / np.sqrt(12.0)
@@ -81,6 +82,7 @@ def optical_nucleation(
     window: int | None = None,
     order: int = 2,
     near: tuple[float, float] | None = None,
+    fit: bool = True,
 ) -> OpticalTime | None:
     """Find the nucleation time of a mean intensity.
 
@@ -95,6 +97,8 @@ def optical_nucleation(
         Of its polynomial.
     near : (float, float) or None
         Search only between these times, s.
+    fit : bool
+        Take the growth into account; if not, the time is that of the maximum itself.
 
     Returns
     -------
@@ -116,14 +120,22 @@ def optical_nucleation(
         )
     if window is not None:
         found = _maximum(time, values, window, order, near)
-        return None if found is None else _refined(time, values, found)
+        return found if found is None or not fit else _refined(time, values, found)
     found = None
-    for size in range(MIN_WINDOW, max(MIN_WINDOW, n // 3) + 1, 2):
+    for size in _windows(max(MIN_WINDOW, n // 3)):
         candidate = _maximum(time, values, size, order, near)
         found = candidate or found
         if candidate is not None and candidate.rivals == 0:
             break  # one maximum for all births, however they cluster
-    return None if found is None else _refined(time, values, found)
+    return found if found is None or not fit else _refined(time, values, found)
+
+
+def _windows(limit: int) -> Iterator[int]:
+    """Odd numbers up to a limit, about a sixth apart."""
+    size = MIN_WINDOW
+    while size <= limit:
+        yield size
+        size = max(size + 2, odd(1.17 * size, size, 2 * size))
 
 
 def odd(value: float, low: int, high: int) -> int:
@@ -172,7 +184,8 @@ def _maximum(
     at, curvature = peak_time(
         time, rate[k - 1 : k], rate[k : k + 1], rate[k + 1 : k + 2], np.array([k])
     )
-    slope = sigma * vertex_noise(operator, time)[k]
+    around = slice(k - 1, k + 2)
+    slope = sigma * vertex_noise(operator[around], time[around])[1]
     interval = float(np.median(np.diff(time)))
     spread = float(np.hypot(slope / max(-curvature[0], 1e-30), interval * QUANTISED))
     return OpticalTime(

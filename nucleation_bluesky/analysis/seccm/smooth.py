@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from nucleation_bluesky.analysis.seccm.film import Film
 
+SHIFT_STEP = 0.1  # px: frames shifted alike to this are one
 REACH = 3.5  # standard deviations of the Gaussian kept
 
 
@@ -67,13 +68,38 @@ class Corrected:
                 )
                 yield start, np.stack(part)
 
+    def mean(self, frames: np.ndarray) -> np.ndarray:
+        """Mean of some frames, shape (pixels,): those shifted alike are smoothed together."""
+        rows, cols = self._box()
+        inner = np.flatnonzero(self.mask[rows, cols])
+        total = np.zeros(len(inner))
+        steps = np.round(self.shift[frames] / SHIFT_STEP).astype(int)
+        order = np.lexsort(steps.T)
+        groups = np.split(
+            frames[order],
+            1 + np.flatnonzero(np.any(np.diff(steps[order], axis=0) != 0, axis=1)),
+        )
+        for group in groups:
+            added = np.zeros(self.film.shape, dtype=np.float32)
+            for k in group:
+                added += self.film.block(int(k), int(k) + 1)[0] * np.float32(1 / self.lamp[k])
+            shift = self.shift[group].mean(axis=0)
+            total += self._smoothed(added, shift, rows, cols).ravel()[inner]
+        return total / max(len(frames), 1)
+
     def _box(self) -> tuple[slice, slice]:
         found = ndimage.find_objects(self.mask.astype(np.int8))[0]
         return found[0], found[1]
 
     def _one(self, frame: np.ndarray, k: int, rows: slice, cols: slice) -> np.ndarray:
-        whole = np.round(self.shift[k]).astype(int)
-        rest = self.shift[k] - whole
+        image = self._smoothed(frame, self.shift[k], rows, cols)
+        return image * np.float32(1 / self.lamp[k])
+
+    def _smoothed(
+        self, frame: np.ndarray, shift: np.ndarray, rows: slice, cols: slice
+    ) -> np.ndarray:
+        whole = np.round(shift).astype(int)
+        rest = shift - whole
         half = 0 if self.sigma == 0 else int(np.ceil(REACH * self.sigma + 0.5)) + 1
         image = _crop(frame, rows, cols, whole, half).astype(np.float32)
         if self.sigma > 0:
@@ -81,7 +107,7 @@ class Corrected:
                 kernel = shifted_gaussian(self.sigma, rest[axis])
                 image = ndimage.correlate1d(image, kernel, axis=axis, mode="nearest")
             image = image[half : image.shape[0] - half, half : image.shape[1] - half]
-        return image * np.float32(1 / self.lamp[k])
+        return image
 
 
 def _crop(frame: np.ndarray, rows: slice, cols: slice, offset: np.ndarray, half: int) -> np.ndarray:
