@@ -56,8 +56,9 @@ class DemoSeccmSettings:
         The withdrawal raises.
     rows, columns : int
         Size of a frame.
-    frame_work : bool
-        Draw each frame; False hands out the same one.
+    noise_frames : int
+        Frames of noise drawn beforehand and sent in turn, the frame's number (modulo 65536) in
+        their first and last pixel; 0 sends even frames whose every pixel is it (modulo 4096).
     """
 
     resistance: float = 1e9
@@ -71,7 +72,7 @@ class DemoSeccmSettings:
     retract_fails: bool = False
     rows: int = 64
     columns: int = 48
-    frame_work: bool = True
+    noise_frames: int = 0
 
 
 @dataclass
@@ -314,7 +315,10 @@ class DemoCamera:
         self.waits = clock.speed > 1
         self.sensor = settings.rows, settings.columns
         self.settings = CameraSettings(0.01, 0.02, (0, 0, settings.columns, settings.rows))
-        self._work = settings.frame_work
+        self._noise = [
+            np.random.default_rng(n).integers(0, 4096, self.sensor, np.uint16)
+            for n in range(settings.noise_frames)
+        ]
         self._left = 0
         self._count = 0
         self._due = 0.0
@@ -359,10 +363,18 @@ class DemoCamera:
             return None
         self._left -= self._left > 0
         self._count += 1
-        image = np.full_like(self._blank, self._count % 4096) if self._work else self._blank
+        image = self._image()
         frame = Frame(image, self._count, self._utc_zero + self._due)
         self._due += self.settings.period
         return frame
+
+    def _image(self) -> np.ndarray:
+        rows, columns = self._blank.shape
+        if not self._noise:
+            return np.full_like(self._blank, self._count % 4096)
+        image = self._noise[self._count % len(self._noise)][:rows, :columns].copy()
+        image[0, 0] = image[-1, -1] = self._count % 65536
+        return image
 
     async def stop(self) -> None:
         """End the acquisition."""
