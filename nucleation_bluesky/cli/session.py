@@ -10,7 +10,7 @@ from nucleation_bluesky.cli.common import (
     configuration,
     errors_in_one_sentence,
 )
-from nucleation_bluesky.session.config import CONFIG_VARIABLE
+from nucleation_bluesky.session.config import CONFIG_VARIABLE, DATA_VARIABLE, PROFILE
 
 BANNER = """\
 nucleation_bluesky: sample '{sample}', data in {data}
@@ -37,11 +37,7 @@ def register(app: typer.Typer) -> None:
         from traitlets.config import Config  # noqa: PLC0415
 
         from nucleation_bluesky.session.session import EXPECTED_ERRORS  # noqa: PLC0415
-        from nucleation_bluesky.session.startup import (  # noqa: PLC0415
-            DATA_VARIABLE,
-            PROFILE,
-            start,
-        )
+        from nucleation_bluesky.session.startup import start  # noqa: PLC0415
 
         if data is not None:
             os.environ[DATA_VARIABLE] = str(data.absolute())

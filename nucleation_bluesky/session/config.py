@@ -19,6 +19,8 @@ from nucleation_bluesky.session.section import Section, section_class
 
 CONFIG_NAME = "nucleation.toml"
 CONFIG_VARIABLE = "NUCLEATION_CONFIG"  # names the file where there is no command line
+DATA_VARIABLE = "NUCLEATION_DATA"  # data directory, instead of the configured one
+PROFILE = Path(__file__).parent / "profile"  # IPython profile and queue server startup directory
 
 
 class ConfigurationError(ValueError):

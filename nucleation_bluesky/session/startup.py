@@ -10,14 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nucleation_bluesky.session.config import load_configuration
+from nucleation_bluesky.session.config import DATA_VARIABLE, load_configuration
 from nucleation_bluesky.session.queue.files import QueueFiles
 from nucleation_bluesky.session.session import Session
 from nucleation_bluesky.session.session_plans import PlanFunction, session_plans
 
-DATA_VARIABLE = "NUCLEATION_DATA"  # data directory, instead of the configured one
 WORKER_PATIENCE = 30.0  # s
-PROFILE = Path(__file__).parent / "profile"  # IPython profile and queue server startup directory
 _sessions: list["OpenSession"] = []
 
 

@@ -21,7 +21,6 @@ from nucleation_bluesky.session.queue.parts import (
     start_redis,
 )
 from nucleation_bluesky.session.queue.permissions import permissions
-from nucleation_bluesky.session.session_plans import plan_names
 
 START_TIMEOUT = 60.0
 OPEN_TIMEOUT = 180.0
@@ -145,6 +144,8 @@ class Queue:
         QueueError
             If a part does not start; the message holds the end of its log.
         """
+        from nucleation_bluesky.session.session_plans import plan_names  # noqa: PLC0415 - slow
+
         files = self.files
         files.prepare()
         keys = files.keys()

@@ -7,11 +7,8 @@ import sys
 from pathlib import Path
 
 from nucleation_bluesky.session.channel_access import LOOPBACK
-from nucleation_bluesky.session.config import CONFIG_VARIABLE
+from nucleation_bluesky.session.config import CONFIG_VARIABLE, DATA_VARIABLE, PROFILE
 from nucleation_bluesky.session.queue.files import Keys, QueueFiles, State
-from nucleation_bluesky.session.startup import DATA_VARIABLE, PROFILE
-
-QUEUE_VARIABLE = "NUCLEATION_QUEUE"  # tells the worker which queue it works for
 
 
 class QueueError(RuntimeError):
@@ -102,7 +99,7 @@ def start_manager(
         },
     )
     variables = {k: v for k, v in os.environ.items() if not k.startswith("QSERVER_")}
-    variables |= {DATA_VARIABLE: str(files.home.parent), QUEUE_VARIABLE: "1", "MPLBACKEND": "agg"}
+    variables |= {DATA_VARIABLE: str(files.home.parent), "MPLBACKEND": "agg"}
     if config is not None:
         variables[CONFIG_VARIABLE] = str(config.absolute())
     module = "nucleation_bluesky.session.queue.manager"
