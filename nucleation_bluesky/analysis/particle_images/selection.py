@@ -22,8 +22,8 @@ MIN_CONTRAST = 0.3
 # of the contrast times the diameter of the typical particle
 MIN_SIGNAL = 0.12
 # the same for what only the second search finds
-MIN_SECOND_CONTRAST = 0.4
-MIN_SECOND_SIGNAL = 0.3
+MIN_SECOND_CONTRAST = 0.35
+MIN_SECOND_SIGNAL = 0.2
 
 
 @dataclass(frozen=True)
