@@ -1,7 +1,7 @@
 """The film of a landing: contact, footprint, optical nucleation times, CE maps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from nucleation_bluesky.analysis.seccm.landing import (
     FilmTooShortError,
     analyse_film,
 )
-from nucleation_bluesky.storage.seccm_data import Landing, Movie, at_hand
+from nucleation_bluesky.storage.seccm_data import FrameWindow, Landing, Movie, at_hand
 
 ATTRIBUTES = (
     # scalars of the film that become scalars of the landing
@@ -67,14 +67,12 @@ def film_part(landing: Landing, found: Electrochemistry, settings: FilmSettings)
         return FilmPart(missing={"film": "the landing was not filmed"})
     movie = landing.movie
     try:
-        result = analyse_film(
-            at_hand(movie.frames),
-            movie.timestamps,
-            movie.pixel_size,
-            electrochemistry_summary=summarise_electrochemistry(landing, found, movie),
-            settings=settings,
-            frame_ids=movie.frame_ids,
-        )
+        summary = summarise_electrochemistry(landing, found, movie)
+        movie = _until(movie, summary, None)
+        result = _analyse(movie, summary, settings)
+        shorter = _until(movie, summary, result.attrs.get("contact_time"))
+        if shorter is not movie:  # the withdrawal was filmed, and only the images told when
+            result = _analyse(shorter, summary, settings)
     except (NoFootprintError, FilmTooShortError) as exc:
         return FilmPart(missing={"film": str(exc)})
     scalars = {
@@ -89,15 +87,58 @@ def film_part(landing: Landing, found: Electrochemistry, settings: FilmSettings)
     return FilmPart(with_units(result), scalars, scalars["footprint_area"], missing)
 
 
+def _analyse(
+    movie: Movie, summary: ElectrochemistrySummary | None, settings: FilmSettings
+) -> xr.Dataset:
+    return analyse_film(
+        at_hand(movie.frames),
+        movie.timestamps,
+        movie.pixel_size,
+        electrochemistry_summary=summary,
+        settings=settings,
+        frame_ids=movie.frame_ids,
+    )
+
+
+def _until(movie: Movie, summary: ElectrochemistrySummary | None, contact: float | None) -> Movie:
+    """Leave out the frames after the program's end: the withdrawal changes the image, too.
+
+    Parameters
+    ----------
+    movie : Movie
+    summary : ElectrochemistrySummary or None
+        Of the program; without one all frames count.
+    contact : float or None
+        Contact on the film's clock, s; None where only a known offset of the clocks counts.
+    """
+    if summary is None:
+        return movie
+    duration = float(summary.time[-1]) - summary.start
+    if contact is not None:
+        end = contact + duration + float(np.median(np.diff(movie.timestamps)))
+    elif summary.film_offset is not None:
+        end = summary.start + summary.film_offset + duration
+    else:
+        return movie
+    count = int(np.searchsorted(movie.timestamps, end, side="right"))
+    if not 0 < count < len(movie.timestamps):
+        return movie
+    ids = None if movie.frame_ids is None else movie.frame_ids[:count]
+    frames = FrameWindow(movie.frames, 0, count)
+    return replace(movie, frames=frames, timestamps=movie.timestamps[:count], frame_ids=ids)
+
+
 def summarise_electrochemistry(
     landing: Landing, found: Electrochemistry, movie: Movie
-) -> ElectrochemistrySummary:
-    """Return what the film's analysis takes from the electrochemistry."""
-    trace = landing.trace.finite()
+) -> ElectrochemistrySummary | None:
+    """Return what the film's analysis takes from the electrochemistry; None without a program."""
+    trace = landing.trace.in_program().finite()
+    if len(trace) < 2:
+        return None
     plating = found.plating
     start = landing.contact_time
     if start is None:
-        start = float(trace.time[0]) if len(trace) else 0.0
+        start = float(trace.time[0])
     if plating is not None and np.isfinite(plating.start):
         start = plating.start if landing.contact_time is None else landing.contact_time
     known: dict[str, Any] = {}
@@ -106,10 +147,9 @@ def summarise_electrochemistry(
         known["t_nuc"] = plating.t_nuc + plating.start - start
         known["t_nuc_uncertainty"] = plating.t_nuc_uncertainty
     if found.cycles:
-        program = landing.trace.in_program().finite()
         complete = [c for c in found.cycles if np.isfinite(c.ce)]
         known["cycles"] = [
-            (float(program.time[c.start]), float(program.time[c.turn]), float(program.time[c.stop]))
+            (float(trace.time[c.start]), float(trace.time[c.turn]), float(trace.time[c.stop]))
             for c in complete
         ]
         known["cycle_ce"] = np.array([c.ce for c in complete])
