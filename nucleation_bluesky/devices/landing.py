@@ -19,6 +19,7 @@ from nucleation_bluesky.devices.errors import BadValueError, InstrumentError, No
 
 # roles of files, and those that the camera's record reads
 OTHERS = frozenset({*SECCM_CHANNELS, "sample_time", *FIELDS})
+Z_MARGIN = 0.2e-6  # m
 LAYOUT = ReadingLayout(
     roles={
         role: entry
@@ -144,7 +145,8 @@ class Landing(ControllerRun):
 
     def samples(self, program: Program) -> int:
         """Most samples that a landing of this program can have."""
-        return program.max_samples(self.lowest)
+        # a piezo that stands at its end may be read a little beyond it
+        return program.max_samples(self.lowest - Z_MARGIN)
 
     def configure_exposure(
         self,

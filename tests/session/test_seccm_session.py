@@ -94,11 +94,14 @@ def interrupted(plan, after):
         saved += message.command == "collect"
 
 
+def plain(node):
+    return node.base if hasattr(node, "base") else node
+
+
 def check_run(run):
     """Waveforms and frames come from Tiled, slice by slice, as the events say."""
-    base = run.base if hasattr(run, "base") else run
     roles = run.metadata["start"][START_KEY]["roles"]
-    primary, film = base["primary"], base["film"]
+    primary, film = (plain(plain(run)[stream]) for stream in ("primary", "film"))
     table = primary["internal"].read()
     frames, times = film[roles["frames"]], film[roles["frame_time"]]
     total = int(table[roles["film_count"]].sum())
