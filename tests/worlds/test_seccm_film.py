@@ -75,13 +75,15 @@ def test_reported_light_is_that_of_the_particles_and_the_film():
     bare = landing.picture.render(landing.scene(landing.contact.time - 1)).astype(float)
     total = (image - bare).sum() * settings.pixel_size**2
     area = landing.picture.mask.sum() * settings.pixel_size**2
-    film, _ = landing.state.film
+    state = landing.state
+    film = settings.sei_contrast * state.sei
+    film += settings.alloy_contrast * (state.rich + state.poor)
     thickness = film * settings.molar_volume / FARADAY
     d = scene.diameters
     volume = math.pi / 6 * d**3 * np.cos(np.pi / 2 * (d / 260e-9) ** 2)
     step = math.pi / 6 * settings.nucleus_step**3 * scene.born
     wanted = settings.contact_contrast * area
-    wanted += settings.contrast * settings.film_contrast * thickness * area
+    wanted += settings.contrast * thickness * area
     wanted += settings.contrast * (volume + step).sum()
     assert total == pytest.approx(wanted, rel=0.02)
 

@@ -105,7 +105,7 @@ def test_snapshot_brings_back_everything(cut_at):
     for one, other in zip(a, b, strict=True):
         np.testing.assert_array_equal(one, other)
     assert reference.time == landing.time
-    for name in ("time", "clock", "dead", "active", "film", "current"):
+    for name in ("time", "clock", "dead", "active", "sei", "current"):
         np.testing.assert_array_equal(reference.history.column(name), landing.history.column(name))
     time = reference.time - 0.3
     np.testing.assert_array_equal(reference.frame(time), landing.frame(time))

@@ -44,7 +44,7 @@ def balance(landing):
     """Charge that is somewhere on the electrode, C/m2: in particles and in the film."""
     d, _ = landing.diameters(landing.time)
     metal = math.pi / 6 * (d**3).sum() * FARADAY / landing.settings.molar_volume
-    return metal / landing.footprint.area + landing.state.film[0]
+    return metal / landing.footprint.area + landing.state.film
 
 
 @pytest.mark.parametrize(

@@ -117,9 +117,9 @@ class State:
         return replace(self, layer=self.layer.copy())
 
     @property
-    def film(self) -> tuple[float, float]:
-        """Charge of the film, and its first moment of local efficiency."""
-        return self.sei + self.rich + self.poor, self.sei_u - self.alloy_u
+    def film(self) -> float:
+        """Charge of SEI and alloy."""
+        return self.sei + self.rich + self.poor
 
 
 class Electrode:

@@ -12,8 +12,10 @@ COLUMNS = (
     "active",
     "active_u",
     "survival",
-    "film",
-    "film_u",
+    "sei",
+    "sei_u",
+    "alloy",
+    "alloy_u",
     "potential",
     "current",
 )

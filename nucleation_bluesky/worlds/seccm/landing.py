@@ -16,7 +16,7 @@ from nucleation_bluesky.worlds.seccm.footprint import Footprint
 from nucleation_bluesky.worlds.seccm.history import History
 from nucleation_bluesky.worlds.seccm.kinetics import Table
 from nucleation_bluesky.worlds.seccm.meniscus import Contact, Meniscus
-from nucleation_bluesky.worlds.seccm.optics import Patch, Picture, Scene
+from nucleation_bluesky.worlds.seccm.optics import Film, Patch, Picture, Scene
 from nucleation_bluesky.worlds.seccm.particles import Particles, draw_particles
 from nucleation_bluesky.worlds.seccm.settings import FARADAY, SeccmSettings
 from nucleation_bluesky.worlds.seccm.substrate import Protrusions
@@ -247,10 +247,10 @@ class Landing:
             times[k] = self.time
         self.count += n
         c.deepest = max(c.deepest, float(z[:n].max()))
-        s, (film, film_u) = self.state, self.state.film
+        s = self.state
         self.history.extend(
             times, s.clock, s.dead, s.dead_u, s.active, s.active_u, s.survival,
-            film, film_u, math.nan, 0.0,
+            s.sei, s.sei_u, s.rich + s.poor, s.alloy_u, math.nan, 0.0,
         )  # fmt: skip
         if mode == Control.POTENTIAL:
             potential = setpoints[:n].copy()
@@ -284,10 +284,9 @@ class Landing:
                 factor += (p.contact_noise - 1) * math.exp(-age / p.contact_noise_time)
         if self.nucleation < 0 and s.nucleated:
             self.nucleation = self.count - 1
-        film, film_u = s.film
         self.history.append(
             self.time, s.clock, s.dead, s.dead_u, s.active, s.active_u, s.survival,
-            film, film_u, true, current,
+            s.sei, s.sei_u, s.rich + s.poor, s.alloy_u, true, current,
         )  # fmt: skip
         return raw, current, factor
 
@@ -338,15 +337,15 @@ class Landing:
         age = max(middle - c.time, 0.0) if wet else 0.0
         spread = math.sqrt(self.meniscus.wetted_share(max(age, 1e-4)))
         row = self.history.at(middle)
-        film, film_u = (row["film"], row["film_u"]) if row else (0.0, 0.0)
+        film = Film(*(row[name] for name in Film.names())) if row else Film()
         particles = self.particles
         if particles is None or not row or not len(particles):
-            return Scene(wet, spread, film, film_u, np.zeros(0), np.zeros(0, dtype=bool))
+            return Scene(wet, spread, film, np.zeros(0), np.zeros(0, dtype=bool))
         if self._spots_of is not particles:
             self.picture.populate(particles, uneven=self.state.potentiodynamic)
             self._spots_of = particles
         diameters, born = self.diameters(middle)
-        return Scene(wet, spread, film, film_u, diameters, born)
+        return Scene(wet, spread, film, diameters, born)
 
     def diameters(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Diameter of every particle (m) at an instrument time, and whether it exists."""
@@ -369,7 +368,7 @@ class Landing:
         """Return what stays behind, once the liquid is gone."""
         with self._looking:
             scene = self.scene(math.inf)
-            dry = Scene(0.0, 1.0, scene.film, scene.film_u, scene.diameters, scene.born)
+            dry = Scene(0.0, 1.0, scene.film, scene.diameters, scene.born)
             return self.picture.remainder(self.picture.render(dry), self.x, self.y)
 
     def truth(self) -> dict[str, Any]:

@@ -24,6 +24,28 @@ class Patch:
 
 
 @dataclass(frozen=True)
+class Film:
+    """Charge of the film per area, C/m2, with its moments of local efficiency.
+
+    Where the plating strength deviates by ``u``, there is more SEI and less alloy.
+    """
+
+    sei: float = 0.0
+    sei_u: float = 0.0
+    alloy: float = 0.0
+    alloy_u: float = 0.0
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Names of the fields, as in the history."""
+        return "sei", "sei_u", "alloy", "alloy_u"
+
+    def mixed(self, sei: float, alloy: float) -> tuple[float, float]:
+        """Sum with these factors, where ``u`` is 0, and its slope with ``u``."""
+        return sei * self.sei + alloy * self.alloy, sei * self.sei_u - alloy * self.alloy_u
+
+
+@dataclass(frozen=True)
 class Scene:
     """State of a landing at one instant, as the microscope needs it.
 
@@ -33,8 +55,8 @@ class Scene:
         Contrast of liquid present, 0..1.
     spread : float
         Radius of the wetted area over its final radius.
-    film, film_u : float
-        Charge of SEI and alloy and its moment of local efficiency, C/m2.
+    film : Film
+        SEI and alloy.
     diameters : ndarray, shape (n,)
         Of the particles, m; 0 where there is none.
     born : ndarray of bool, shape (n,)
@@ -42,8 +64,7 @@ class Scene:
 
     wet: float
     spread: float
-    film: float
-    film_u: float
+    film: Film
     diameters: np.ndarray
     born: np.ndarray
 
@@ -120,6 +141,8 @@ class Picture:
         phase = (diameters / p.inversion_diameter) ** 2
         volume = math.pi / 6 * diameters**3
         step = math.pi / 6 * p.nucleus_step**3
+        if self._uneven:
+            step *= p.potentiodynamic_step
         return p.contrast * (volume * np.cos(np.pi / 2 * phase) + step * born)
 
     def render(self, scene: Scene) -> np.ndarray:
@@ -132,10 +155,11 @@ class Picture:
                 distance = self._footprint.distance(self._x, self._y, scene.spread)
                 mask = self._footprint.wetted(distance, self.blur)
             image += np.float32(p.contact_contrast * scene.wet) * mask
-        if scene.film > 0:
-            thickness = p.contrast * p.film_contrast * p.molar_volume / FARADAY
-            film = self._deviation * np.float32(thickness * scene.film_u)
-            film += np.float32(thickness * scene.film)
+        level, slope = scene.film.mixed(p.sei_contrast, p.alloy_contrast)
+        if level > 0:
+            per_charge = p.contrast * p.molar_volume / FARADAY
+            film = self._deviation * np.float32(per_charge * slope)
+            film += np.float32(per_charge * level)
             film *= self._mask
             if self._uneven:
                 film *= self._strength

@@ -148,7 +148,11 @@ class SeccmSettings(BaseModel):
     contrast: float = _q(4e7, "1/m", _TWIN, "Reflectance per equivalent thickness of Li (alpha)")
     inversion_diameter: float = _q(260e-9, "m", _TWIN, "Diameter at which contrast inverts", gt=0)
     nucleus_step: float = _q(45e-9, "m", _TWIN, "Optical step of a nucleus, as a diameter", ge=0)
-    film_contrast: float = _q(0.2, "", _TWIN, "SEI and alloy: optical response over that of Li")
+    potentiodynamic_step: float = _q(
+        0.1, "", _TWIN, "Factor on that step in sweeps, where nuclei are many and come late", ge=0
+    )
+    sei_contrast: float = _q(0.2, "", _TWIN, "Optical response of SEI over that of Li")
+    alloy_contrast: float = _q(0.3, "", _TWIN, "Optical response of alloy over that of Li")
     contact_contrast: float = _q(-0.12, "", _CHOICE, "Relative change where liquid wets")
     protrusion_density: float = _q(0.1e12, "1/m2", _TWIN, "Au protrusions per area", ge=0)
     protrusion_contrast: float = _q(-0.06, "", _CHOICE, "Of one 40 nm high")

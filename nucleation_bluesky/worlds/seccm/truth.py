@@ -150,7 +150,7 @@ def _charge(landing: "Landing", samples: slice) -> np.ndarray:
 def _deposit(landing: "Landing", sample: int) -> np.ndarray:
     """Charge per area that lies on each pixel after a sample, as sharp as the microscope sees."""
     time = float(landing.history.column("time")[sample])
-    film, film_u = landing.scene(time).film, landing.scene(time).film_u
+    film, film_u = landing.scene(time).film.mixed(1.0, 1.0)
     picture = landing.picture
     strength = picture.strength if landing.state.potentiodynamic else 1.0
     result = picture.mask * strength * (film + film_u * picture.deviation)
