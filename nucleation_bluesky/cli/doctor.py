@@ -76,6 +76,35 @@ def _instrument(config: Configuration) -> str:
             virtual.stop()
 
 
+def _environment(config: Configuration) -> str:
+    if not config.watches_environment:
+        return "not watched (environment.watch in the configuration)"
+    if config.instrument.virtual.enabled:
+        return "watched, on the virtual instrument"
+    from nucleation_bluesky.session.environment_watch import make_watch, shown  # noqa: PLC0415
+
+    watch = make_watch(config.environment, lambda _: None)
+    watch.device.start()
+    try:
+        if watch.trouble:
+            raise CheckError(f"no site would be used now: {watch.trouble}")
+        readings = watch.device.readings.items()
+        return ", ".join(f"{name} {shown(name, reading.value)}" for name, reading in readings)
+    finally:
+        watch.device.stop()
+
+
+def _queue(config: Configuration) -> str:
+    from nucleation_bluesky.session.queue.parts import (  # noqa: PLC0415
+        redis_server,
+        require_packages,
+    )
+
+    require_packages()
+    given = config.queue.redis_file
+    return f"Redis as {given} says" if given else f"Redis at {redis_server()}"
+
+
 def _tiled(config: Configuration) -> str:
     from nucleation_bluesky.session.access import serving  # noqa: PLC0415
     from nucleation_bluesky.storage.server import connect  # noqa: PLC0415
@@ -90,7 +119,9 @@ CHECKS: dict[str, Check] = {
     "data directory": _data_directory,
     "ledger": _ledger,
     "instrument": _instrument,
+    "environment": _environment,
     "Tiled": _tiled,
+    "queue": _queue,
 }
 
 
@@ -99,7 +130,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("doctor")
     def doctor(config: ConfigOption = None, data: DataOption = None) -> None:
-        """Check packages, disk, ledger, instrument and Tiled."""
+        """Check packages, disk, ledger, instrument, environment, Tiled and queue."""
         chosen = configuration(config, data)
         failed = 0
         console.print(f"Python {sys.version.split()[0]} at {Path(sys.prefix)}")

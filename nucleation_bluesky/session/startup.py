@@ -1,6 +1,7 @@
 """The one session of a process: for IPython, notebooks, scripts and the queue's worker."""
 
 import atexit
+import io
 import os
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
@@ -39,11 +40,11 @@ class Overview:
         return [plans, devices]
 
     def __repr__(self) -> str:
-        console = Console(record=True, width=100, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+        text = io.StringIO()
+        console = Console(file=text, width=100)
         for table in self._tables():
             console.print(table)
-        console.file.close()
-        return console.export_text()
+        return text.getvalue()
 
 
 def _first_line(device: Any) -> str:

@@ -76,5 +76,6 @@ def test_wheel_contents(tmp_path):
     }
     assert data <= names
     assert "nucleation_bluesky/py.typed" in names
+    assert "nucleation_bluesky/session/profile/startup/00-nucleation.py" in names
     assert any(name.endswith((".html", ".j2", ".jinja")) for name in names)
     assert not [n for n in names if n.startswith("tests/") or "__pycache__" in n]
