@@ -1,7 +1,6 @@
 """``nucleation-bluesky run``: plans from the command line, with units."""
 
 import inspect
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +31,8 @@ from nucleation_bluesky.session.config import Configuration, configuration_path
 from nucleation_bluesky.session.execute import execute
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
-from nucleation_bluesky.storage.disk import map_bytes, require_disk
+from nucleation_bluesky.session.session_plans import worst_case
+from nucleation_bluesky.storage.disk import require_disk
 
 run_app = typer.Typer(
     help="Run a plan. Quantities carry units: --pitch '20 nm' --current-compliance '-10 pA'.",
@@ -59,13 +59,6 @@ GainOption = Annotated[
 ]
 
 
-def worst_case(options: dict[str, Any]) -> int:
-    """Return the most that a map's ramps can write, bytes; its arguments have been checked."""
-    span = abs(options["stop"] - options["start"]) / options["rate"]
-    samples = math.ceil(span * options["sample_rate"]) + options["n_post"]
-    return map_bytes(options["rows"] * options["cols"], samples)
-
-
 def _command(plan: Callable[..., Any], family: str) -> Callable[..., None]:
     """Return a command that runs ``plan`` with options made from its signature."""
     afm = family == "afm"
@@ -76,8 +69,7 @@ def _command(plan: Callable[..., Any], family: str) -> Callable[..., None]:
 
         def make(session: Session) -> Any:
             made = plan(session.afm if afm else session.seccm, **options)
-            if afm and "rate" in options and "rows" in options:
-                require_disk(session.data, worst_case(options))
+            require_disk(session.data, worst_case(options))
             return made
 
         run_plan(make, config, data, gain, family)

@@ -54,6 +54,7 @@ HIDDEN = (
     "measure_footprint",
 )  # not for forms; a call from Python may give them
 DELIVERY_TIMEOUT = 60.0
+_RAMP_ARGUMENTS = frozenset({"rows", "cols", "start", "stop", "sample_rate", "n_post"})
 _RESUME_TEXTS = {
     "run": "The interrupted run: its uid, its number, or latest.",
     "register": "Register to the run's topography first; False declares that nothing has moved.",
@@ -194,7 +195,7 @@ def worst_case(arguments: Mapping[str, Any]) -> int:
         All of them, defaults included; a plan without ramps needs nothing.
     """
     rates = arguments.get("rates") or [arguments.get("rate")]
-    if "rows" not in arguments or None in rates:
+    if None in rates or not set(arguments) >= _RAMP_ARGUMENTS:
         return 0
     span = abs(arguments["stop"] - arguments["start"])
     per_volt = arguments.get("samples_per_volt") or 0.0

@@ -149,3 +149,17 @@ def test_environment_variable_names_the_file(tmp_path, monkeypatch):
     path.write_text('operator = "Ada"\n')
     monkeypatch.setenv("NUCLEATION_CONFIG", os.fspath(path))
     assert load_configuration().operator == "Ada"
+
+
+def test_worst_case_of_a_plan():
+    from nucleation_bluesky.session.session_plans import worst_case  # noqa: PLC0415
+
+    ramp = {"start": 0.0, "stop": -4.0, "sample_rate": 1000.0, "n_post": 5}
+    one = worst_case({**ramp, "rate": 1.0, "rows": 1, "cols": 1})
+    assert one >= 3 * 4 * 4005
+    assert worst_case({**ramp, "rate": 1.0, "rows": 10, "cols": 20}) == 200 * one
+    slow = worst_case({**ramp, "rates": [4.0, 1.0], "rows": 1, "cols": 1})
+    assert slow == one  # the slowest sweep counts
+    assert worst_case({**ramp, "rate": 1.0, "rows": 9, "cols": 9, "sites": [(0, 0)]}) == one
+    assert worst_case({"gain": 1e9}) == 0
+    assert worst_case({"rows": 3, "cols": 3, "rate": 1.0}) == 0  # of another family
