@@ -68,10 +68,17 @@ def status(config: ConfigOption = None, data: DataOption = None) -> None:
 
 
 @queue_app.command("recover")
-def recover(config: ConfigOption = None, data: DataOption = None) -> None:
+def recover(
+    start: Annotated[bool, typer.Option("--start", help="Go on with the queue as well.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
     """Replace a worker that has died. Its map is not repeated: queue a resume_map for the rest."""
     with errors_in_one_sentence(QueueError, OSError):
-        items = _queue(config, data).recover()
+        queue = _queue(config, data)
+        items = queue.recover()
+        if start and items:
+            queue.ask("queue_start")
     console.print(f"the session is open again; {len(items)} items in the queue")
     if items:
         console.print(

@@ -220,13 +220,11 @@ def test_killed_worker_in_a_mixed_queue(queue, api):
     told = queue.command("queue", "status")
     assert told.returncode == 1
     assert "its process has died" in told.stdout
-    recovered = queue.command("queue", "recover")
-    assert recovered.returncode == 0, recovered.stderr
-    assert "resume_map" in recovered.stdout
     used = energised(queue)
     assert used < before + 14 * 14
-
-    api.queue_start()
+    recovered = queue.command("queue", "recover", "--start")
+    assert recovered.returncode == 0, recovered.stderr
+    assert "resume_map" in recovered.stdout
     wait_idle(api)
     ends = [(i["name"], i["result"]["exit_status"]) for i in api.history_get()["items"]]
     assert ends == [
