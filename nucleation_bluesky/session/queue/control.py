@@ -158,14 +158,17 @@ class Queue:
             start_redis(files, state, keys)
         address = self._redis_address(state)
         self._await_redis(address)
-        if state.process("manager") is None:
+        fresh = state.process("manager") is None
+        if fresh:
             start_manager(files, state, keys, address, self._source)
         self._await("manager", door=False)
         if state.process("gateway") is None:
             start_gateway(files, state)
         self._await("gateway", door=True)
         self._write_client_environment(state)
-        self.ask("queue_mode_set", mode={"ignore_failures": self.config.queue.ignore_failures})
+        if fresh:
+            mode = {"ignore_failures": self.config.queue.ignore_failures}
+            self.ask("queue_mode_set", mode=mode)
         if open_environment:
             self.open_environment()
 
