@@ -29,6 +29,7 @@ WINDOWS = (
     (29, 4),
     (39, 4),
     (53, 4),
+    (71, 4),
 )
 
 
@@ -65,7 +66,7 @@ class Sample:
         )
 
     def penalty(self, window: int, order: int, time: np.ndarray) -> np.ndarray:
-        """What a maximum at each time must exceed others by, per s.
+        """Return what a maximum at each time must exceed others by, per s.
 
         Twice the log odds against a time are weighed by the noise of the derivative over its
         typical height: the log likelihood ratio of a maximum of that height.
@@ -181,7 +182,7 @@ def _curve(
 
 
 def _alternatives(window: int, order: int) -> list[tuple[int, int]]:
-    """Filters that one might have chosen as well: half as wide again, and of lower order."""
+    """Return filters one might have chosen as well: half as wide again, and of lower order."""
     wider = (odd(1.5 * window, window + 2, 10 * window), order)
     lower = (odd(0.6 * window, MIN_WINDOW, window), 2)
     return [wider, lower] if lower != (window, order) else [wider]

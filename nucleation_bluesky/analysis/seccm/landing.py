@@ -461,6 +461,7 @@ def _add_scalars(
         attrs |= {
             "map_window": local.window,
             "map_order": local.order,
+            "map_interval": local.interval,
             "map_spread": local.spread,
             "map_spread_uncertainty": local.spread_uncertainty,
             "map_resolved": int(local.resolved),

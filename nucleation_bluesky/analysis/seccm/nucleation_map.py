@@ -4,11 +4,11 @@ Per pixel the largest local maximum of dI/dt (Savitzky-Golay on the real times) 
 to about the optical resolution: neighbouring pixels are not independent anyway.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nucleation_bluesky.analysis.seccm.film import Film, bin_frames
+from nucleation_bluesky.analysis.seccm.film import Film, bin_frames, group_frames
 from nucleation_bluesky.analysis.seccm.filter_choice import Calibration, Sample, calibrate
 from nucleation_bluesky.analysis.seccm.optical_time import (
     QUANTISED,
@@ -21,6 +21,7 @@ from nucleation_bluesky.analysis.seccm.smooth import Corrected
 
 SAMPLE = 1500  # records on which the filter is tried out
 SAMPLE_BIN = 4  # px, at most: squares that stand for pixels in the trial
+SAMPLES = 16  # frames within the width of the footprint's maximum are enough
 SEARCH = 2.0  # widths of the footprint's maximum searched on either side
 LIMIT = 0.5  # of the search range: an uncertainty beyond it is no measurement
 FWHM = 2.3548  # of a Gaussian, standard deviations
@@ -40,6 +41,8 @@ class NucleationMap:
         A maximum was found inside the range searched and its uncertainty is meaningful.
     window, order : int
         Savitzky-Golay filter: frames, order of the polynomial.
+    interval : float
+        Between the frames it was applied to, s: those of a fast camera are averaged first.
     searched : (float, float)
         Range of times, s.
     model_uncertainty : float
@@ -58,6 +61,7 @@ class NucleationMap:
     valid: np.ndarray
     window: int
     order: int
+    interval: float
     searched: tuple[float, float]
     model_uncertainty: float
     spread: float
@@ -99,6 +103,7 @@ def nucleation_map(
     FilmTooShortError
         If the frames after contact do not hold the filter.
     """
+    corrected, time, first = _thinned(corrected, time, first, footprint.width)
     after = np.asarray(time[first:], dtype=float)
     interval = float(np.median(np.diff(after)))
     if window is not None and len(after) < window + 2:
@@ -130,6 +135,24 @@ def nucleation_map(
     return _result(corrected, peaks, sigma, valid, choice, interval, searched)
 
 
+def _thinned(
+    corrected: Corrected, time: np.ndarray, first: int, width: float
+) -> tuple[Corrected, np.ndarray, int]:
+    """Average frames of a fast camera to what the width of the maximum needs."""
+    size = int(width / float(np.median(np.diff(time[first:]))) // SAMPLES)
+    if size < 2:
+        return corrected, time, first
+    film = group_frames(corrected.film, first, len(time), size)
+    count = len(film) * size
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        part = values[first : first + count]
+        return part.reshape(len(film), size, *part.shape[1:]).mean(axis=1)
+
+    thinned = replace(corrected, film=film, lamp=mean(corrected.lamp), shift=mean(corrected.shift))
+    return thinned, mean(np.asarray(time, dtype=float)), 0
+
+
 def _search(after: np.ndarray, footprint: OpticalTime) -> tuple[int, int]:
     interval = float(np.median(np.diff(after)))
     reach = max(SEARCH * footprint.width, 4 * interval)
@@ -146,7 +169,7 @@ def _sample(
     footprint: OpticalTime,
     seed: int,
 ) -> Sample:
-    """Records of squares of a few pixels, smoothed like the pixels, for trying filters out."""
+    """Take squares of a few pixels, smoothed like the pixels, for trying filters out."""
     film = corrected.film
     margin = max(rows[1] - rows[0], 12)  # the widest filter tried reaches so far
     span = (max(0, rows[0] - margin), min(len(after), rows[1] + margin))
@@ -201,6 +224,7 @@ def _result(
         valid=image(valid, False),
         window=choice.window,
         order=choice.order,
+        interval=interval,
         searched=searched,
         model_uncertainty=choice.model,
         spread=spread,

@@ -68,7 +68,7 @@ class OpticalTime:
 
 
 def trace_noise(values: np.ndarray) -> float:
-    """Standard deviation of a record's white noise, from its third differences."""
+    """Estimate the standard deviation of a record's white noise, from third differences."""
     third = np.diff(np.asarray(values, dtype=float), 3)
     if third.size == 0:
         return 0.0
@@ -82,7 +82,6 @@ def optical_nucleation(
     window: int | None = None,
     order: int = 2,
     near: tuple[float, float] | None = None,
-    fit: bool = True,
 ) -> OpticalTime | None:
     """Find the nucleation time of a mean intensity.
 
@@ -97,8 +96,6 @@ def optical_nucleation(
         Of its polynomial.
     near : (float, float) or None
         Search only between these times, s.
-    fit : bool
-        Take the growth into account; if not, the time is that of the maximum itself.
 
     Returns
     -------
@@ -120,14 +117,14 @@ def optical_nucleation(
         )
     if window is not None:
         found = _maximum(time, values, window, order, near)
-        return found if found is None or not fit else _refined(time, values, found)
+        return None if found is None else _refined(time, values, found)
     found = None
     for size in _windows(max(MIN_WINDOW, n // 3)):
         candidate = _maximum(time, values, size, order, near)
         found = candidate or found
         if candidate is not None and candidate.rivals == 0:
             break  # one maximum for all births, however they cluster
-    return found if found is None or not fit else _refined(time, values, found)
+    return None if found is None else _refined(time, values, found)
 
 
 def _windows(limit: int) -> Iterator[int]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from nucleation_bluesky.analysis.seccm.nucleation_map import NucleationMap
-from nucleation_bluesky.analysis.seccm.optical_time import OpticalTime, optical_nucleation
+from nucleation_bluesky.analysis.seccm.nucleation_map import SIGNIFICANT, NucleationMap
+from nucleation_bluesky.analysis.seccm.optical_time import QUANTISED, OpticalTime, odd
+from nucleation_bluesky.analysis.seccm.peaks import find_peaks_in, vertex_noise
+from nucleation_bluesky.analysis.seccm.savgol import savgol_operator
 from nucleation_bluesky.analysis.seccm.smooth import Corrected
 
 EDGE = 0.7  # of the footprint's radius, beyond which is edge
@@ -96,23 +98,29 @@ def region_times(
         px.
     """
     interval = float(np.median(np.diff(time[first:])))
-    margin = local.window * interval
+    size_in_time = local.window * local.interval
     near = (footprint.peak - 2 * footprint.width, footprint.peak + 2 * footprint.width)
-    low = max(first, int(np.searchsorted(time, near[0] - margin)))
-    high = min(len(time), int(np.searchsorted(time, near[1] + margin)) + 1)
+    low = max(first, int(np.searchsorted(time, near[0] - size_in_time)))
+    high = min(len(time), int(np.searchsorted(time, near[1] + size_in_time)) + 1)
+    window = odd(size_in_time / interval, local.order + 1, high - low)
+    if high - low < window + 2 or len(corners) == 0:
+        empty = np.full(len(corners), np.nan)
+        return Regions(corners[:, 0], corners[:, 1], size, empty, empty)
+    at = time[low:high]
     traces = region_traces(corrected, corners, size, low, high)
-    times = np.full(len(corners), np.nan)
-    sigma = np.full(len(corners), np.nan)
-    if high - low >= max(local.window + 2, 9):
-        for k, trace in enumerate(traces.T):
-            found = optical_nucleation(
-                time[low:high], trace, window=local.window, order=local.order, near=near, fit=False
-            )
-            if found is not None:
-                times[k], sigma[k] = (
-                    found.time,
-                    np.hypot(found.uncertainty, local.model_uncertainty),
-                )
+    traces = (traces - traces[0]).astype(np.float32)
+    operator = savgol_operator(at, window, local.order)
+    rows = np.searchsorted(at, near)
+    begin, end = max(int(rows[0]), 1), min(int(rows[1]), len(at) - 1)
+    peaks = find_peaks_in([(0, traces)], operator, at, begin, max(end, begin + 1))
+    linear = peaks.noise * vertex_noise(operator, at)[peaks.index] / -peaks.curvature
+    sigma = np.sqrt(linear**2 + local.model_uncertainty**2 + (interval * QUANTISED) ** 2)
+    noise = (
+        peaks.noise
+        * np.sqrt(np.asarray(operator.multiply(operator).sum(axis=1)).ravel())[peaks.index]
+    )
+    seen = np.isfinite(peaks.time) & (peaks.height > SIGNIFICANT * noise)
+    times, sigma = (np.where(seen, v, np.nan) for v in (peaks.time, sigma))
     return Regions(corners[:, 0], corners[:, 1], size, times, sigma)
 
 
