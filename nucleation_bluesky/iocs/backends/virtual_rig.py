@@ -16,6 +16,7 @@ PERIOD = 2.57e-3  # s, of samples outside landings
 _FILM_LAG = 1.5  # s of instrument time
 _FILM_PATIENCE = 3.0  # s of wall time
 _FILM_POLL = 0.005
+_REST_SAMPLES = 100  # at most, however long the pipette rests in contact
 _GAP = 2.0  # s: longer waits in the air are not sampled
 
 
@@ -149,7 +150,8 @@ class Rig:
         elif self._stage is not Stage.FRESH:
             self.leave()
             landing = self._look()
-        landing.time = max(landing.time, self.clock.now - period)
+        start = self.clock.now - period
+        landing.time = max(landing.time, start) if landing.count else start
         self._stage = Stage.USED
         return landing
 
@@ -209,7 +211,8 @@ class Rig:
         landing = self.landing
         gap = instrument - landing.time
         if self._stage is Stage.USED and landing.contact.wet and gap > PERIOD:
-            self.run_rest(landing, np.full(int(gap / PERIOD), self.position["z"]), PERIOD)
+            n = min(int(gap / PERIOD), _REST_SAMPLES)
+            self.run_rest(landing, np.full(n, self.position["z"]), gap / n)
         elif gap > _GAP:
             landing.time = instrument
 

@@ -57,6 +57,7 @@ class _Run:
     landing: Landing
     program: Program
     zero: float  # instrument time of sample 0
+    origin: float  # extension of the pipette before it
     step: int
     done: int = 0  # samples of the present step that were delivered
     index: int = 0  # number of the next sample
@@ -128,7 +129,7 @@ class VirtualController:
             raise
         zero = landing.time + program.sample_period
         step = APPROACH if approach is not None else 0
-        self._run = _Run(landing, program, zero, step)
+        self._run = _Run(landing, program, zero, rig.position["z"], step)
         if step == 0:
             self._enter(self._run, 0)
 
@@ -205,7 +206,7 @@ class VirtualController:
         run.before = run.step, run.done, run.index, z0
         approach = run.program.approach
         if run.step == APPROACH and approach is not None:
-            z = z0 + approach.speed * period * np.arange(1, n + 1)
+            z = run.origin + approach.speed * period * np.arange(run.index + 1, run.index + n + 1)
             by_current = approach.mode is ContactMode.CURRENT
             mode = Control.POTENTIAL if by_current else Control.CURRENT
             setpoints = np.full(n, approach.potential if by_current else approach.current)
