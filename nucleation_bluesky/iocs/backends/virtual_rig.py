@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from nucleation_bluesky.contract.enums import SafeState
+from nucleation_bluesky.worlds.afm.keyed import keyed_generator
 from nucleation_bluesky.worlds.seccm import Control, Landing, SeccmWorld
 
 IDLE_SPEED = 1.0  # instrument seconds per wall second that a film takes where nothing happens
@@ -124,6 +125,10 @@ class Rig:
         self._views: list[tuple[float, Landing]] = []
         self._stage = Stage.FRESH
         self._horizon = math.nan
+
+    def generator(self, label: str) -> np.random.Generator:
+        """Random numbers of one part of the instrument."""
+        return keyed_generator(self.world.seed, label)
 
     # ---- landings ------------------------------------------------------------------------
     @property

@@ -18,6 +18,7 @@ from nucleation_bluesky.contract.enums import (
 from nucleation_bluesky.contract.program import Program, Step
 from nucleation_bluesky.iocs.backend import Capabilities
 from nucleation_bluesky.iocs.backends.virtual_irm import VirtualCamera
+from nucleation_bluesky.iocs.backends.virtual_pipette import VirtualPipette
 from nucleation_bluesky.iocs.backends.virtual_rig import PERIOD as PERIOD_AFTER
 from nucleation_bluesky.iocs.backends.virtual_rig import Rest, Rig, RigClock
 from nucleation_bluesky.iocs.seccm_backend import (
@@ -30,7 +31,6 @@ from nucleation_bluesky.iocs.seccm_backend import (
     SeccmBackend,
     empty_block,
 )
-from nucleation_bluesky.worlds.afm.keyed import keyed_generator
 from nucleation_bluesky.worlds.seccm import Control, Landing, SeccmSettings, SeccmWorld
 from nucleation_bluesky.worlds.seccm.landing import Snapshot
 from nucleation_bluesky.worlds.seccm.truth import TruthWriter
@@ -104,7 +104,7 @@ class VirtualController:
             software_ramp=False,
         )
         self.settings = {"ELM:RANGE": p.current_range, "ELM:FILTER": FILTER}
-        self._noise = keyed_generator(rig.world.seed, "electrometer at rest")
+        self._noise = rig.generator("electrometer at rest")
 
     # ---- landings ------------------------------------------------------------------------
     async def start(self, program: Program) -> None:
@@ -370,82 +370,6 @@ class VirtualController:
             self.capabilities.current_range, math.sqrt(min(self._filter, 200.0) / 200.0)
         )
         return value
-
-
-class VirtualPipette:
-    """XYZ piezo of the virtual SECCM (a `PipetteBackend`)."""
-
-    def __init__(self, rig: Rig) -> None:
-        p = rig.world.settings
-        self._rig = rig
-        half = p.travel_xy / 2
-        self.limits = {"x": (-half, half), "y": (-half, half), "z": (0.0, p.travel_z)}
-        self.max_speed = dict.fromkeys("xyz", p.max_speed)
-        self._stops: set[asyncio.Event] = set()
-        self._noise = keyed_generator(rig.world.seed, "pipette readout")
-
-    async def move(self, axis: str, target: float, speed: float) -> float:
-        """Move one axis; return the measured position."""
-        low, high = self.limits[axis]
-        if not low <= target <= high:
-            raise ValueError(f"{axis} = {target:g} m is outside the travel ({low:g} to {high:g} m)")
-        if not 0 < speed <= self.max_speed[axis]:
-            raise ValueError(
-                f"a speed of {speed:g} m/s is outside 0 to {self.max_speed[axis]:g} m/s"
-            )
-        rig, clock = self._rig, self._rig.clock
-        here, begin = rig.position[axis], clock.now
-        duration = abs(target - here) / speed
-        stop = asyncio.Event()
-        self._stops.add(stop)
-        rig.busy += 1
-        try:
-            if clock.unlimited:
-                await asyncio.sleep(0)
-            else:
-                async with asyncio.timeout(clock.delay(begin + duration)):
-                    await stop.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._stops.discard(stop)
-            rig.busy -= 1
-        share = 1.0
-        if stop.is_set() and not clock.unlimited and duration > 0:
-            share = min((clock.now - begin) / duration, 1.0)
-        reached = here + (target - here) * share
-        clock.advance(begin + duration * share)
-        await self._arrive(axis, here, reached, speed)
-        return await self.position(axis)
-
-    async def _arrive(self, axis: str, here: float, reached: float, speed: float) -> None:
-        rig = self._rig
-        if axis == "z":
-            n = math.ceil(abs(reached - here) / (speed * PERIOD_AFTER))
-            if n and self._matters(max(here, reached)):
-                landing = rig.begin(PERIOD_AFTER)
-                rig.run_rest(landing, np.linspace(here, reached, n + 1)[1:], PERIOD_AFTER)
-                rig.clock.advance(landing.time)
-            rig.position["z"] = reached
-            return
-        rig.position[axis] = reached
-        if reached != here:
-            await asyncio.to_thread(rig.arrive)
-
-    def _matters(self, deepest: float) -> bool:
-        """Whether a move of z touches, or leaves, the surface."""
-        landing = self._rig.landing
-        return landing.contact.wet or deepest >= landing.meniscus.surface
-
-    async def position(self, axis: str) -> float:
-        """Measured position, m."""
-        noise = self._rig.world.settings.position_noise * float(self._noise.standard_normal())
-        return self._rig.position[axis] + noise
-
-    async def stop(self) -> None:
-        """Stop what moves."""
-        for stop in self._stops:
-            stop.set()
 
 
 def make_virtual_seccm(
