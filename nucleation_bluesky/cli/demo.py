@@ -1,12 +1,10 @@
-"""``nucleation-bluesky demo``: the experiments of the 2013 AFM paper on the virtual instrument."""
+"""``nucleation-bluesky demo``: experiments of the AFM and SECCM papers on virtual instruments."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import radians
 from pathlib import Path
-from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +12,8 @@ from bluesky.plan_stubs import mv
 
 from nucleation_bluesky.cli.common import console, errors_in_one_sentence, fail
 from nucleation_bluesky.cli.data import show_summary
+from nucleation_bluesky.cli.demo_seccm import run_seccm_demo
+from nucleation_bluesky.cli.demo_timing import DELIVERY_TIMEOUT, timed
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.session.config import (
@@ -30,9 +30,9 @@ from nucleation_bluesky.storage.analysis_result import AnalysisResult
 from nucleation_bluesky.storage.results import write_result
 from nucleation_bluesky.storage.runs import open_run
 
-DELIVERY_TIMEOUT = 120.0
 NOMINAL_TIP = TipConfig(radius=5e-9, half_angle=radians(28))  # as a tip's data sheet would say
 SENSITIVE_GAIN = 1e11  # V/A, for picoampere compliance
+PARTS = ("all", "afm", "seccm")
 COARSE_GAIN = 1e7  # V/A, for particles that grow to micrometres
 
 
@@ -100,14 +100,6 @@ def experiments(rows: int, cols: int, *, small: bool) -> list[Experiment]:
     ]  # fmt: skip
 
 
-@contextmanager
-def timed(what: str) -> Iterator[None]:
-    """Say how long a step took."""
-    start = monotonic()
-    yield
-    console.print(f"  {what}: {monotonic() - start:.0f} s")
-
-
 def measure(session: Session, experiment: Experiment) -> str:
     """Run one experiment and return its uid."""
     console.print(f"[bold]{experiment.label}[/bold]")
@@ -129,9 +121,13 @@ def evaluate(session: Session, experiment: Experiment, uid: str) -> AnalysisResu
     return result
 
 
-def configure(out: Path, seed: int) -> Configuration:
-    """Return the demo's configuration: a new virtual sample each time."""
-    name = f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+def new_sample() -> str:
+    """Return the name of a new virtual sample."""
+    return f"demo-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def configure(out: Path, seed: int, name: str) -> Configuration:
+    """Return the configuration of the AFM's part."""
     virtual = VirtualConfig(speed="max", seed=seed)
     return Configuration(
         data_directory=out / "data",
@@ -140,11 +136,11 @@ def configure(out: Path, seed: int) -> Configuration:
     )
 
 
-def run_demo(out: Path, rows: int, cols: int, seed: int, *, small: bool) -> None:
-    """Measure, analyse, report."""
-    from nucleation_bluesky.report.build import write_report  # noqa: PLC0415 - slow import
-
-    config = configure(out, seed)
+def run_afm_demo(
+    out: Path, rows: int, cols: int, seed: int, sample: str, *, small: bool
+) -> list[AnalysisResult]:
+    """Measure and analyse maps; the results are stored in Tiled next to their runs."""
+    config = configure(out, seed, sample)
     planned = experiments(rows, cols, small=small)
     console.print("starting the virtual AFM, Tiled and the courier ...")
     with errors_in_one_sentence(*EXPECTED_ERRORS), Session(config, say=console.print) as session:
@@ -153,12 +149,30 @@ def run_demo(out: Path, rows: int, cols: int, seed: int, *, small: bool) -> None
             fail("the documents did not reach Tiled; see 'nucleation-bluesky journal list'")
         console.print("[bold]analysis, from the data in Tiled[/bold]")
         with timed("analysed"):
-            results = [evaluate(session, e, uid) for e, uid in zip(planned, uids, strict=True)]
+            return [evaluate(session, e, uid) for e, uid in zip(planned, uids, strict=True)]
+
+
+def run_demo(out: Path, rows: int, cols: int, seed: int, *, small: bool, part: str) -> None:
+    """Measure, analyse, report."""
+    from nucleation_bluesky.report.build import write_report  # noqa: PLC0415 - slow import
+
+    if part not in PARTS:
+        fail(f"--part is one of {', '.join(PARTS)}, not '{part}'", 2)
+    sample = new_sample()
+    maps = (
+        run_afm_demo(out, rows, cols, seed, sample, small=small) if part in ("all", "afm") else []
+    )
+    landings = run_seccm_demo(out, seed, sample, small=small) if part in ("all", "seccm") else []
+    report: Path | None = None
+    if maps:
         with timed("report written"):
-            report = write_report(results, out / "report", title="Virtual AFM nucleation map")
-    show_summary(results[0])
-    console.print(f"\nreport:  {report.resolve()}", soft_wrap=True)
-    data = config.data_directory
+            report = write_report(maps, out / "report", title="Virtual AFM nucleation map")
+        show_summary(maps[0])
+    for result in landings:
+        show_summary(result)
+    if report is not None:
+        console.print(f"\nreport:  {report.resolve()}", soft_wrap=True)
+    data = out / "data"
     console.print(f"browse:  nucleation-bluesky serve --data {data}", soft_wrap=True)
     console.print(f"runs:    nucleation-bluesky runs --data {data}", soft_wrap=True)
 
@@ -175,6 +189,7 @@ def register(app: typer.Typer) -> None:
         cols: Annotated[int, typer.Option(min=4, help="Columns of the main map.")] = 70,
         seed: Annotated[int, typer.Option(help="Seed of the virtual sample.")] = 1,
         small: Annotated[bool, typer.Option(help="Small side experiments, for a try.")] = False,
+        part: Annotated[str, typer.Option(help="all, afm or seccm.")] = "all",
     ) -> None:
-        """Run the 2013 AFM experiments on the virtual instrument and write a report."""
-        run_demo(out, rows, cols, seed, small=small)
+        """Run the AFM and SECCM experiments on virtual instruments and write a report."""
+        run_demo(out, rows, cols, seed, small=small, part=part)
