@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from nucleation_bluesky.analysis.seccm.landing import FilmSettings
 from nucleation_bluesky.callbacks.journal import JournalError
 from nucleation_bluesky.cli.common import (
     ConfigOption,
@@ -27,6 +28,7 @@ from nucleation_bluesky.storage.analyse import (
     analyse_any_file,
     analyse_any_run,
 )
+from nucleation_bluesky.storage.analyse_seccm import SeccmOptions
 from nucleation_bluesky.storage.analysis_result import AnalysisResult
 from nucleation_bluesky.storage.ingest import ingest_file
 from nucleation_bluesky.storage.result_files import write_result as write_file
@@ -34,6 +36,7 @@ from nucleation_bluesky.storage.results import write_result as write_to_tiled
 from nucleation_bluesky.storage.runs import find_runs, open_run, series_of
 from nucleation_bluesky.storage.seccm_result import SeccmResult
 from nucleation_bluesky.storage.server import ServerError, connect
+from nucleation_bluesky.storage.tdms import TdmsOptions
 
 EXPECTED = (ValueError, LookupError, OSError, ServerError, JournalError, SegmentError)
 DELIVERY_TIMEOUT = 120.0
@@ -57,18 +60,38 @@ PartialOption = Annotated[
 ]
 
 
+FilmWindowOption = Annotated[
+    int | None,
+    typer.Option(
+        "--film-window",
+        help="Frames of the Savitzky-Golay filter of a film's nucleation times (odd); "
+        "chosen from frame rate and noise if not given.",
+    ),
+]
+FilmOrderOption = Annotated[
+    int | None, typer.Option("--film-order", help="Order of that filter's polynomial.")
+]
+NoFilmOption = Annotated[bool, typer.Option("--no-film", help="Leave out the films of landings.")]
+
+
 def _analyse(
-    config: Configuration, target: str, options: AnalysisOptions, *, partial: bool, store: bool
+    config: Configuration,
+    target: str,
+    options: AnalysisOptions,
+    seccm: SeccmOptions | None = None,
+    *,
+    partial: bool,
+    store: bool,
 ) -> AnalysisResult | SeccmResult:
     """Analyse a file, or a run in Tiled; the result of a run is stored next to it."""
     if Path(target).is_file():
-        return analyse_any_file(Path(target), options)
+        return analyse_any_file(Path(target), options, seccm)
     if Path(target).suffix in (".h5", ".hdf5", ".nc", ".tdms"):
         raise FileNotFoundError(f"there is no file {target}")
     with serving(config) as server:
         client = connect(server)
         which: str | int = -1 if target == "latest" else target
-        result = analyse_any_run(client, which, options, allow_partial=partial)
+        result = analyse_any_run(client, which, options, seccm, allow_partial=partial)
         if store:
             runs = series_of(client, open_run(client, which))
             parameters = result.parameters
@@ -149,6 +172,9 @@ def _analyse_commands(app: typer.Typer) -> None:
         target: Target,
         out: Annotated[Path | None, typer.Option(help="Write the result here (netCDF).")] = None,
         equilibrium_potential: EqOption = None,
+        film_window: FilmWindowOption = None,
+        film_order: FilmOrderOption = None,
+        no_film: NoFilmOption = False,
         allow_partial: PartialOption = False,
         store: Annotated[
             bool, typer.Option(help="Store a run's result in Tiled, next to it.")
@@ -158,9 +184,11 @@ def _analyse_commands(app: typer.Typer) -> None:
     ) -> None:
         """Analyse a file, or a run in Tiled: onsets or nucleation, charges, efficiencies, maps."""
         options = AnalysisOptions(equilibrium_potential=equilibrium_potential)
+        film = FilmSettings(window=film_window, footprint_window=film_window, order=film_order)
+        seccm = SeccmOptions(film=film, use_film=not no_film)
         with errors_in_one_sentence(*EXPECTED):
             chosen = configuration(config, data)
-            result = _analyse(chosen, target, options, partial=allow_partial, store=store)
+            result = _analyse(chosen, target, options, seccm, partial=allow_partial, store=store)
             show_summary(result)
             if out is not None:
                 write_file(out, result.dataset)
@@ -202,21 +230,48 @@ def _ingest_command(app: typer.Typer) -> None:
             typer.Argument(help="A nucleation-ivz, nucleation-seccm or TDMS hopping file."),
         ],
         sample: Annotated[str | None, typer.Option(help="Sample, if not in the file.")] = None,
+        potential: Annotated[
+            str, typer.Option("--potential-channel", help="TDMS: channel of the potential.")
+        ] = "V1",
+        current: Annotated[
+            str, typer.Option("--current-channel", help="TDMS: channel of the current.")
+        ] = "Current1",
+        technique: Annotated[
+            str | None,
+            typer.Option(help="TDMS: cv, galvanostatic, chronoamperometry, pulse or cycling."),
+        ] = None,
+        reference_scale: Annotated[
+            str, typer.Option(help="TDMS: name of the scale of the potentials.")
+        ] = "",
+        sample_period: Annotated[
+            float | None,
+            typer.Option(
+                parser=quantity_option("s"), help="TDMS: sample period, if it has no dt(s)."
+            ),
+        ] = None,
         config: ConfigOption = None,
         data: DataOption = None,
     ) -> None:
         """Register a foreign file as a run in Tiled."""
         with errors_in_one_sentence(*EXPECTED):
+            tdms = TdmsOptions(
+                potential,
+                current,
+                technique=technique,
+                reference_scale=reference_scale,
+                sample_period=sample_period,
+            )
             chosen = configuration(config, data)
             directory = chosen.data_directory.absolute()
+            done = ingest_file(
+                path,
+                journal_dir=directory / "journal",
+                waveform_dir=directory / "waveforms",
+                session="ingest",
+                sample=sample,
+                tdms=tdms,
+            )
             with serving(chosen) as server:
-                done = ingest_file(
-                    path,
-                    journal_dir=directory / "journal",
-                    waveform_dir=directory / "waveforms",
-                    session="ingest",
-                    sample=sample,
-                )
                 uid = deliver(directory, server, done.uid)
             told = "registered as" if done.created else "was registered before, as"
             console.print(f"{path.name} {told} run {uid}")

@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 
 from nucleation_bluesky.analysis.seccm.electrochemistry import Electrochemistry
-from nucleation_bluesky.analysis.seccm.film import NoFootprintError
 from nucleation_bluesky.analysis.seccm.landing import (
     ElectrochemistrySummary,
     FilmSettings,
@@ -46,7 +45,13 @@ class FilmPart:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def film_part(landing: Landing, found: Electrochemistry, settings: FilmSettings) -> FilmPart:
+def film_part(
+    landing: Landing,
+    found: Electrochemistry,
+    settings: FilmSettings | None,
+    *,
+    strict: bool = False,
+) -> FilmPart:
     """Analyse the film of a landing, if it has one.
 
     Parameters
@@ -55,16 +60,23 @@ def film_part(landing: Landing, found: Electrochemistry, settings: FilmSettings)
         The landing.
     found : Electrochemistry
         Its electrochemistry.
-    settings : FilmSettings
-        Choices.
+    settings : FilmSettings or None
+        Choices; None leaves the film out.
+    strict : bool
+        Raise where the film cannot be used, instead of telling it in ``missing``.
 
     Raises
     ------
+    FilmTooShortError
+        If a filter that was asked for does not fit.
     ValueError
-        If film and electrochemistry are not of the same landing.
+        With ``strict``: if there is no footprint, or film and electrochemistry are not of the
+        same landing.
     """
     if landing.movie is None:
         return FilmPart(missing={"film": "the landing was not filmed"})
+    if settings is None:
+        return FilmPart(missing={"film": "it was left out"})
     movie = landing.movie
     try:
         summary = summarise_electrochemistry(landing, found, movie)
@@ -73,7 +85,11 @@ def film_part(landing: Landing, found: Electrochemistry, settings: FilmSettings)
         shorter = _until(movie, summary, result.attrs.get("contact_time"))
         if shorter is not movie:  # the withdrawal was filmed, and only the images told when
             result = _analyse(shorter, summary, settings)
-    except (NoFootprintError, FilmTooShortError) as exc:
+    except FilmTooShortError:
+        raise
+    except ValueError as exc:
+        if strict:
+            raise
         return FilmPart(missing={"film": str(exc)})
     scalars = {
         name: None if result.attrs.get(name) is None else float(result.attrs[name])

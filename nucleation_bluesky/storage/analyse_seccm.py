@@ -49,10 +49,13 @@ class SeccmOptions:
         Of potential and current.
     film : FilmSettings
         Of the films.
+    use_film : bool
+        False leaves out the films.
     """
 
     electrochemistry: ElectrochemistryOptions = field(default_factory=ElectrochemistryOptions)
     film: FilmSettings = field(default_factory=FilmSettings)
+    use_film: bool = True
 
 
 def analyse_seccm_file(path: Path | str, options: SeccmOptions | None = None) -> SeccmResult:
@@ -119,6 +122,12 @@ def analyse_landings(
         Choices.
     provenance : mapping or None
         Where the data came from.
+
+    Raises
+    ------
+    ValueError
+        If the film of a single landing cannot be used (no footprint, another landing's); of
+        several landings ``missing`` says so.
     """
     options = options or SeccmOptions()
     known = dict(provenance or {})
@@ -150,7 +159,8 @@ def _one(
         found = Electrochemistry(
             landing.technique, missing={"electrochemistry": "the landing has no program"}
         )
-    film = film_part(landing, found, options.film)
+    single = len(source.landings) == 1
+    film = film_part(landing, found, options.film if options.use_film else None, strict=single)
     missing = {**found.missing, **film.missing}
     attrs: dict[str, Any] = {**film.dataset.attrs, **_scalars(landing, found, film)}
     attrs["technique"] = landing.technique

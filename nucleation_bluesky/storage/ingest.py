@@ -23,6 +23,7 @@ from nucleation_bluesky.storage.ingest_seccm import ingest_seccm, ingest_tdms
 from nucleation_bluesky.storage.neutral import FORMAT, IvzFile, read_ivz
 from nucleation_bluesky.storage.neutral_seccm import FORMAT as SECCM_FORMAT
 from nucleation_bluesky.storage.tdms import SUFFIX as TDMS_SUFFIX
+from nucleation_bluesky.storage.tdms import TdmsOptions
 
 ROWS = 500  # exposures per segment
 
@@ -54,6 +55,7 @@ def ingest_file(
     waveform_dir: Path,
     session: str = "",
     sample: str | None = None,
+    tdms: TdmsOptions | None = None,
 ) -> Ingested:
     """Register a foreign file as a run; the courier delivers it like any other.
 
@@ -72,6 +74,8 @@ def ingest_file(
         Identifier of the session, recorded in the journal.
     sample : str or None
         Sample identifier; None takes the file's attribute ``sample``.
+    tdms : TdmsOptions or None
+        For TDMS files: which channels are what.
 
     Raises
     ------
@@ -81,15 +85,11 @@ def ingest_file(
         If journal or waveforms cannot be written.
     """
     kind = file_format(path)
-    if kind != FORMAT:
-        take = ingest_tdms if kind == "tdms" else ingest_seccm
-        return take(
-            path,
-            journal_dir=journal_dir,
-            waveform_dir=waveform_dir,
-            session=session,
-            sample=sample,
-        )
+    where: dict[str, Any] = {"journal_dir": journal_dir, "waveform_dir": waveform_dir}
+    if kind == "tdms":
+        return ingest_tdms(path, **where, session=session, sample=sample, options=tdms)
+    if kind == SECCM_FORMAT:
+        return ingest_seccm(path, **where, session=session, sample=sample)
     source = read_ivz(path)
 
     def documents(uid: str):

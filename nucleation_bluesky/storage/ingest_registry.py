@@ -33,7 +33,7 @@ class Ingested:
 
 
 def register(
-    sha256: str,
+    identity: str,
     documents: Callable[[str], Iterable[Document]],
     *,
     journal_dir: Path,
@@ -43,8 +43,8 @@ def register(
 
     Parameters
     ----------
-    sha256 : str
-        Of the file: the run's uid follows from it.
+    identity : str
+        The file's SHA-256, with whatever else makes it this run: its uid follows from it.
     documents : callable
         Writes the run's arrays and returns its documents, given the uid.
     journal_dir : Path
@@ -58,7 +58,7 @@ def register(
         If journal or waveforms cannot be written.
     """
     journal = Journal(journal_dir, session=session, sync_streams=())
-    uid, known = _find_run(journal_dir, sha256)
+    uid, known = _find_run(journal_dir, identity)
     if known is not None:
         return Ingested(uid, created=False, journal=known)
     for name, doc in documents(uid):
@@ -67,7 +67,7 @@ def register(
     return Ingested(uid, created=True, journal=written)
 
 
-def _find_run(journal_dir: Path, sha256: str) -> tuple[str, Path | None]:
+def _find_run(journal_dir: Path, identity: str) -> tuple[str, Path | None]:
     """Uid for this content, and the journal of a complete run of it.
 
     An attempt that did not finish keeps its uid (its documents may have been delivered), so the
@@ -75,7 +75,7 @@ def _find_run(journal_dir: Path, sha256: str) -> tuple[str, Path | None]:
     """
     found = journals(journal_dir)
     for attempt in range(MAX_ATTEMPTS):
-        uid = str(uuid.uuid5(NAMESPACE, f"{sha256}:{attempt}"))
+        uid = str(uuid.uuid5(NAMESPACE, f"{identity}:{attempt}"))
         mine = [p for p in found if uid in p.name]
         if not mine:
             return uid, None

@@ -114,7 +114,10 @@ def ingest_tdms(
         recording = write_waveforms(source.landings, directory, uid, source.extra)
         return seccm_documents(source.landings, uid, recording, origin, sample=sample)
 
-    return register(source.sha256, documents, journal_dir=journal_dir, session=session)
+    # other channels of the same file make another run
+    usual = options is None or options == TdmsOptions()
+    identity = source.sha256 if usual else f"{source.sha256} {options}"
+    return register(identity, documents, journal_dir=journal_dir, session=session)
 
 
 def _prepared(directory: Path, uid: str) -> Path:
