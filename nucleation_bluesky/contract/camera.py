@@ -144,6 +144,19 @@ class WriteMode(AreaDetectorEnum):
     STREAM = 2, "Stream"
 
 
+class Compression(AreaDetectorEnum):
+    """Filter of the files."""
+
+    NONE = 0, "None"
+    NBIT = 1, "N-bit"
+    SZIP = 2, "szip"
+    ZLIB = 3, "zlib"
+    BLOSC = 4, "Blosc"
+    BSLZ4 = 5, "BSLZ4"
+    LZ4 = 6, "LZ4"
+    JPEG = 7, "JPEG"
+
+
 class WriteStatus(AreaDetectorEnum):
     """Result of the last write."""
 
@@ -202,6 +215,9 @@ CAMERA_CAM: tuple[PV, ...] = (
     PV("cam1:TimeRemaining_RBV", Kind.DOUBLE, "Of the acquisition.", egu="s"),
     PV("cam1:Manufacturer_RBV", Kind.STRING, "Maker of the camera.", default=""),
     PV("cam1:Model_RBV", Kind.STRING, "Model of the camera.", default=""),
+    PV("cam1:UniqueId_RBV", Kind.INT, "Number of the last frame as the camera counts."),
+    rw("cam1:WaitForPlugins", Kind.ENUM, "Accepted; Capture 0 waits anyhow.", enum=Switch),
+    rw("cam1:NDAttributesFile", Kind.CHARS, "Accepted, unused.", length=256, default=""),
     PV("cam1:PortName_RBV", Kind.STRING, "Name of the driver's port.", default="CAM"),
 )
 
@@ -259,9 +275,29 @@ CAMERA_HDF: tuple[PV, ...] = (
     PV("HDF1:ColorMode_RBV", Kind.ENUM, "Mono.", enum=ColorMode),
     PV("HDF1:UniqueId_RBV", Kind.INT, "Number of the last frame."),
     PV("HDF1:TimeStamp_RBV", Kind.DOUBLE, "Its time since 1990-01-01.", egu="s"),
-    PV("HDF1:QueueSize", Kind.INT, "Frames that may wait for the writer.", default=500),
+    rw("HDF1:QueueSize", Kind.INT, "Frames that may wait for the writer.", default=500),
     PV("HDF1:QueueFree", Kind.INT, "Free places of them.", default=500),
     PV("HDF1:PortName_RBV", Kind.STRING, "Name of the plugin's port.", default="HDF1"),
     *_pair("HDF1:NDArrayPort", Kind.STRING, "Where frames come from.", default="CAM"),
+    # What asynchronous areaDetector clients also look for.
+    PV("HDF1:ArraySizeX_RBV", Kind.INT, "Columns of a frame."),
+    PV("HDF1:ArraySizeY_RBV", Kind.INT, "Rows of a frame."),
+    PV("HDF1:ArraySize0", Kind.INT, "Columns of a frame."),
+    PV("HDF1:ArraySize1", Kind.INT, "Rows of a frame."),
+    *_pair("HDF1:Acquire", Kind.ENUM, "Accepted, unused.", enum=AcquireSwitch),
+    rw("HDF1:WaitForPlugins", Kind.ENUM, "Accepted, unused.", enum=Switch),
+    rw("HDF1:NDAttributesFile", Kind.CHARS, "Accepted, unused.", length=256, default=""),
+    *_pair("HDF1:NDArrayAddress", Kind.INT, "Always 0."),
+    PV("HDF1:QueueSize_RBV", Kind.INT, "Frames that may wait for the writer.", default=500),
+    rw("HDF1:CreateDirectory", Kind.INT, "Accepted; directories are not made."),
+    *_pair("HDF1:PositionMode", Kind.ENUM, "Always No.", enum=Switch),
+    *_pair("HDF1:Compression", Kind.ENUM, "Always None.", enum=Compression),
+    *_pair("HDF1:NumExtraDims", Kind.INT, "Always 0."),
+    rw("HDF1:FlushNow", Kind.ENUM, "Accepted: files are flushed by themselves.", enum=Switch),
+    *_pair("HDF1:XMLFileName", Kind.CHARS, "Accepted, unused.", length=256, default=""),
+    PV("HDF1:NumFramesChunks_RBV", Kind.INT, "Frames in a chunk: 1.", default=1),
+    *_pair(
+        "HDF1:ChunkSizeAuto", Kind.ENUM, "Always Yes: a frame is a chunk.", enum=Switch, default=1
+    ),
     PV("HDF1:PluginType_RBV", Kind.STRING, "Kind of plugin.", default="NDFileHDF5"),
 )

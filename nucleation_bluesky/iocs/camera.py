@@ -19,6 +19,7 @@ from nucleation_bluesky.contract.camera import (
     AcquireSwitch,
     Callbacks,
     CaptureSwitch,
+    Compression,
     DataType,
     DetectorState,
     ImageMode,
@@ -48,6 +49,10 @@ FIXED = {  # accepted with this value only
     "HDF1:FileWriteMode": WriteMode.STREAM,
     "HDF1:SWMRMode": Switch.YES,
     "HDF1:BlockingCallbacks": Switch.NO,
+    "HDF1:PositionMode": Switch.NO,
+    "HDF1:Compression": Compression.NONE,
+    "HDF1:NumExtraDims": 0,
+    "HDF1:NDArrayAddress": 0,
 }
 CONFIGURED = (
     "cam1:AcquireTime", "cam1:AcquirePeriod", "cam1:Gain",
@@ -140,9 +145,12 @@ class CameraFrontEnd:
         await post("cam1:ArraySizeX_RBV", columns)
         await post("cam1:ArraySizeY_RBV", rows)
         await post("cam1:ArraySize_RBV", 2 * rows * columns)
-        await post("HDF1:ArraySize0_RBV", columns)
-        await post("HDF1:ArraySize1_RBV", rows)
-        await post("HDF1:QueueSize", queue_size((rows, columns)))
+        for name in ("ArraySize0_RBV", "ArraySize0", "ArraySizeX_RBV"):
+            await post(f"HDF1:{name}", columns)
+        for name in ("ArraySize1_RBV", "ArraySize1", "ArraySizeY_RBV"):
+            await post(f"HDF1:{name}", rows)
+        for name in ("QueueSize", "QueueSize_RBV"):
+            await post(f"HDF1:{name}", queue_size((rows, columns)))
         await post("HDF1:QueueFree", queue_size((rows, columns)))
 
     # ---- writes --------------------------------------------------------------------------
@@ -365,7 +373,8 @@ class CameraFrontEnd:
         await post("HDF1:ArrayCounter_RBV", written.frames)
         await post("HDF1:DroppedArrays_RBV", written.dropped)
         await post("HDF1:QueueFree", writer.room)
-        await post("HDF1:UniqueId_RBV", written.unique_id)
+        for plugin in ("cam1", "HDF1"):
+            await post(f"{plugin}:UniqueId_RBV", written.unique_id)
         await post("HDF1:TimeStamp_RBV", written.timestamp - EPICS_EPOCH)
         if written.error:
             await self._tell("HDF1:", written.error)
