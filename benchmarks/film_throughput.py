@@ -154,13 +154,15 @@ resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
 start = time.perf_counter()
 with h5py.File(sys.argv[1]) as file:
     frames = da.from_array(file["movie/frames"], chunks=(16, -1, -1))
-    result = analyse_film(frames, file["movie/timestamps"][()], float(file["movie"].attrs["pixel_size"]))
+    stamps, pixel = file["movie/timestamps"][()], float(file["movie"].attrs["pixel_size"])
+    result = analyse_film(frames, stamps, pixel)
+valid = result["nucleation_time_valid"].values
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({"seconds": time.perf_counter() - start, "peak_rss_bytes": peak,
     "footprint_area": result.attrs["footprint_area"], "t_nuc_irm": result.attrs["t_nuc_irm"],
     "map_interval": result.attrs["map_interval"], "map_window": result.attrs["map_window"],
-    "valid": float(result["nucleation_time_valid"].values[result["footprint"].values].mean()),
-    "map_sd": float(np.nanstd(result["nucleation_time"].values[result["nucleation_time_valid"].values]))}))
+    "valid": float(valid[result["footprint"].values].mean()),
+    "map_sd": float(np.nanstd(result["nucleation_time"].values[valid]))}))
 """
 
 
@@ -179,7 +181,9 @@ def large(gigabytes: float, size: int, cap: int, folder: Path) -> dict[str, floa
             movie = file.create_group("movie")
             movie.attrs["pixel_size"] = PIXEL
             movie["timestamps"] = stamps
-            data = movie.create_dataset("frames", (count, size, size), np.uint16, chunks=(1, size, size))
+            data = movie.create_dataset(
+                "frames", (count, size, size), np.uint16, chunks=(1, size, size)
+            )
             for k, t in enumerate(stamps):
                 data[k] = frame(parts, float(t), float(stamps[-1]), k)
         written = path.stat().st_size

@@ -148,7 +148,7 @@ def _change_image(seen: Survey) -> np.ndarray:
 
 def _segment(image: np.ndarray, smooth: float) -> np.ndarray | None:
     """Return the one compact area that stands out; None where there is none."""
-    flat = ndimage.gaussian_filter(np.asarray(image, dtype=float), smooth)
+    flat = np.asarray(ndimage.gaussian_filter(np.asarray(image, dtype=float), smooth))
     if not np.ptp(flat) > 0:
         return None
     split = threshold_otsu(flat)
@@ -168,8 +168,8 @@ def _segment(image: np.ndarray, smooth: float) -> np.ndarray | None:
     mask = np.asarray(ndimage.binary_fill_holes(parts == 1 + int(np.argmax(sizes))))
     if mask.sum() < MIN_AREA or mask.all():
         return None
-    core = ndimage.binary_erosion(mask, iterations=2)
-    around = ~ndimage.binary_dilation(mask, iterations=2)
+    core = np.asarray(ndimage.binary_erosion(mask, iterations=2))
+    around = ~np.asarray(ndimage.binary_dilation(mask, iterations=2))
     if not core.any() or not around.any():
         return None
     noise = np.hypot(_spread(flat[core]), _spread(flat[around])) / np.sqrt(2)

@@ -111,7 +111,11 @@ def _register(images: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, floa
     rough = np.where(allowed, smooth - 1, 0.0)
     shifts = np.zeros((len(images), 2))
     for k in range(1, len(images)):
-        found = phase_cross_correlation(rough[k - 1], rough[k], normalization=None)[0]
+        found = phase_cross_correlation(
+            rough[k - 1],
+            rough[k],
+            normalization=None,  # pyright: ignore[reportArgumentType]
+        )[0]
         step = -np.asarray(found, dtype=float)
         shifts[k] = shifts[k - 1] + (step if np.abs(step).max() <= 8 else 0.0)
     sigma = np.inf

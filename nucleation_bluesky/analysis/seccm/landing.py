@@ -485,8 +485,13 @@ def _add_lead(
     summary: ElectrochemistrySummary | None,
 ) -> None:
     """Lead of the optical over the electrochemical time, with a 95 % interval."""
-    sampling = 0.0 if local is None else _sampling(local)
-    sigma = float(np.sqrt(optical.uncertainty**2 + sampling**2 + contact.uncertainty**2))
+    sampling, mixed = 0.0, 0.0
+    if local is not None:
+        sampling = _sampling(local)
+        if local.resolved:
+            # births in more than one wave: the footprint's maximum is not their mean
+            mixed = 0.5 * (optical.time - float(np.mean(local.time[local.valid])))
+    sigma = float(np.sqrt(optical.uncertainty**2 + sampling**2 + mixed**2 + contact.uncertainty**2))
     if np.isfinite(sigma):
         result.attrs["t_nuc_irm_uncertainty"] = sigma
     if summary is None or summary.t_nuc is None or not np.isfinite(sigma):

@@ -75,7 +75,7 @@ def find_peaks_in(
             row = starts[0]
             rows = slice(row - 1, min(row + CHUNK, last) + 1)
             part = operator[rows]
-            low, high = int(part.indices.min()), int(part.indices.max()) + 1
+            low, high = int(np.min(part.indices)), int(np.max(part.indices)) + 1
             if high > origin + len(held):
                 break
             dense = part[:, low:high].toarray().astype(np.float32)
