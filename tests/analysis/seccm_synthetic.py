@@ -82,8 +82,6 @@ def voltammogram(
 def levels(values, durations, *, noise, seed=0):
     """Piecewise constant record of one quantity."""
     rng = np.random.default_rng(seed)
-    parts = [
-        np.full(round(d / PERIOD), v) for v, d in zip(values, durations, strict=True)
-    ]
+    parts = [np.full(round(d / PERIOD), v) for v, d in zip(values, durations, strict=True)]
     record = np.concatenate(parts)
     return record + noise * rng.normal(size=record.size)

@@ -218,10 +218,12 @@ def _relaxation(
         )
     except RuntimeError:
         return None
-    level, _height, rate = (float(v) for v in values)
+    level, height, rate = (float(v) for v in values)
     observed = 1.0 - float(np.exp(-rate * t[-1]))
     sigma = float(np.sqrt(max(covariance[0, 0], 0)))
     misfit = e[-tail:] - model(t[-tail:], *values)
     if observed > 0.95:  # the plateau itself is there: believe it rather than the model
         level += float(np.mean(misfit))
-    return level, float(np.hypot(sigma, np.mean(misfit))), observed
+    # the part that was not seen rests on the model: half of it is in doubt
+    unseen = 0.5 * (1.0 - observed) * height
+    return level, float(np.sqrt(sigma**2 + np.mean(misfit) ** 2 + unseen**2)), observed
