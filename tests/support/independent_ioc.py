@@ -116,7 +116,7 @@ class Controller:
             r[name] = b.WaveformOut(name, initial_value=np.array([value]), length=16,
                                     validate=self.may_set, EGU=egu, **quiet)  # fmt: skip
         r["COMP:BACKGROUND"] = b.mbbOut("COMP:BACKGROUND", "off", "subtract", initial_value=0,
-                                        validate=self.no_background, **quiet)  # fmt: skip
+                                        validate=self.may_set, **quiet)  # fmt: skip
         r["AFTER:ACTION"] = b.mbbOut("AFTER:ACTION", "safe_state", "hold", "reverse_sweep",
                                      initial_value=0, validate=self.may_set, **quiet)  # fmt: skip
         r["SAFE:POLICY"] = b.mbbOut("SAFE:POLICY", *SAFE_STATES, initial_value=2,
@@ -168,11 +168,6 @@ class Controller:
     def safe_policy(self, record: object, value: int) -> bool:
         if value not in (0, 2):
             return self.refuse("bad_parameter", "safe states here are open_circuit and zero")
-        return self.may_set(record, value)
-
-    def no_background(self, record: object, value: int) -> bool:
-        if value:
-            return self.refuse("bad_parameter", "background subtraction is not built in")
         return self.may_set(record, value)
 
     def may_own(self, _record: object, value: str) -> bool:
@@ -320,6 +315,7 @@ class Controller:
         rng = np.random.default_rng(abs(int(x * 131 + y * 17)))
         over = np.clip(onset - bias, 0, None)
         current = -1e-9 * over**2 / 0.01 + rng.normal(0, 2e-13, len(bias))
+        current += 2e-12 * bias - 3e-12  # leakage and C dV/dt
         height = 100e-9 * over + rng.normal(0, 3e-11, len(bias))
         return current, height
 
@@ -335,7 +331,7 @@ class Controller:
         start = (time.monotonic(), time.time())
         bias, segment = self.waveform()
         current, height = self.physics(bias)
-        index, cause = self.trip(current, height)
+        index, cause = self.trip(current, height, segment)
         n = len(bias) if index is None else index + 1
         full = max(self.tau * n / len(bias), 0.0)
         while self.abort is None and time.monotonic() - start[0] < full:
@@ -349,10 +345,23 @@ class Controller:
         if self.abort is None:
             self.set_state("safe" if cause == 1 else "tripped")
 
-    def trip(self, current: np.ndarray, height: np.ndarray) -> tuple[int | None, int]:
+    def trip(
+        self, current: np.ndarray, height: np.ndarray, segment: np.ndarray
+    ) -> tuple[int | None, int]:
         found: list[tuple[int, int]] = []
         confirm = self.pv["COMP:CONFIRM"].get()
-        base = np.median(height[:5])
+        early = max(3, round(5e-3 * self.pv["RAMP:SAMPLE_RATE"].get()))
+        base = np.median(height[:early])
+        first = np.searchsorted(segment, segment, side="left")  # each sample's segment begins there
+        since = np.arange(len(current)) - first
+        blank = round(self.pv["COMP:BLANKING"].get() * self.pv["RAMP:SAMPLE_RATE"].get())
+        quiet = {
+            "CURRENT": since < blank,
+            "HEIGHT": (since < blank) | (np.arange(len(height)) < early),
+        }
+        if self.pv["COMP:BACKGROUND"].get():
+            current = current - self.background(current, segment, blank, early)
+            quiet["CURRENT"] |= since < blank + early
         for channel, values, scale, cause in (
             ("CURRENT", current, 1e-9, 2), ("HEIGHT", height - base, 1e-9, 3),
         ):  # fmt: skip
@@ -360,11 +369,38 @@ class Controller:
                 continue
             low = self.pv[f"COMP:{channel}:LOW"].get() * scale
             high = self.pv[f"COMP:{channel}:HIGH"].get() * scale
-            run = np.convolve((values < low) | (values > high), np.ones(confirm), "valid")
+            outside = ((values < low) | (values > high)) & ~quiet[channel]
+            run = np.convolve(outside, np.ones(confirm), "valid")
             hit = np.flatnonzero(run >= confirm)
             if len(hit):
                 found.append((int(hit[0]) + confirm - 1, cause))
         return min(found) if found else (None, 1)
+
+    def background(
+        self, current: np.ndarray, segment: np.ndarray, blank: int, early: int
+    ) -> np.ndarray:
+        """Leakage and C dV/dt, from the window after the blanking of each segment."""
+        out = np.zeros(len(current))
+        edge = 1e-9 * min(abs(self.pv[f"COMP:CURRENT:{end}"].get()) for end in ("LOW", "HIGH"))
+        window = round(self.pv["COMP:BACKGROUND:TIME"].get() * self.pv["RAMP:SAMPLE_RATE"].get())
+        for number in np.unique(segment):
+            where = np.flatnonzero(segment == number)[blank:]
+            inside = where[:window]
+            if len(inside) < 3:
+                continue
+            values, t = current[inside], np.arange(len(inside), dtype=float)
+            good = np.ones(len(t), dtype=bool)
+            for _ in range(3):
+                slope, level = np.polyfit(t[good], values[good], 1)
+                rest = values - level - slope * t
+                spread = np.median(np.abs(rest - np.median(rest[good])))
+                good = np.abs(rest) <= 5 * max(spread, 1e-18)
+            error = np.std(rest[good]) / np.sqrt(np.sum((t[good] - t[good].mean()) ** 2))
+            if error * len(where) > edge / 4:
+                slope, level = 0.0, float(np.mean(values[good]))
+            out[where] = level + slope * np.arange(len(where))
+            out[inside] = np.median(values[:early])
+        return out
 
     def publish(self, token, cause, bias, current, height, index, segment, start) -> None:
         row, number = -1, -1
