@@ -286,7 +286,7 @@ def _relation(ratio: np.ndarray, efficiency: np.ndarray) -> tuple[float, float, 
     x, y = ratio[use], efficiency[use]
     if use.sum() < 4 or np.ptp(x) < 1e-3:
         return float(np.sum(x * y) / np.sum(x * x)), 0.0, float("nan")
-    slope, intercept, _, _ = stats.theilslopes(y, x)
+    slope, intercept = np.asarray(stats.theilslopes(y, x), dtype=float)[:2]
     return float(slope), float(intercept), float(np.corrcoef(x, y)[0, 1])
 
 

@@ -161,15 +161,16 @@ def _segment(image: np.ndarray, smooth: float) -> np.ndarray | None:
     rim = np.concatenate([upper[0], upper[-1], upper[:, 0], upper[:, -1]])
     inside = ~upper if rim.mean() > 0.5 else upper
     inside = ndimage.binary_opening(inside, iterations=2)
-    parts, count = ndimage.label(inside)
-    if count == 0:
+    parts = np.asarray(label(np.asarray(inside), connectivity=1))
+    if parts.max() == 0:
         return None
-    sizes = np.bincount(np.asarray(parts).ravel())[1:]
-    mask = np.asarray(ndimage.binary_fill_holes(parts == 1 + int(np.argmax(sizes))))
+    sizes = np.bincount(parts.ravel())[1:]
+    largest = parts == 1 + int(np.argmax(sizes))
+    mask = np.asarray(ndimage.binary_fill_holes(largest), dtype=bool)
     if mask.sum() < MIN_AREA or mask.all():
         return None
-    core = np.asarray(ndimage.binary_erosion(mask, iterations=2))
-    around = ~np.asarray(ndimage.binary_dilation(mask, iterations=2))
+    core = np.asarray(ndimage.binary_erosion(mask, iterations=2), dtype=bool)
+    around = ~np.asarray(ndimage.binary_dilation(mask, iterations=2), dtype=bool)
     if not core.any() or not around.any():
         return None
     noise = np.hypot(_spread(flat[core]), _spread(flat[around])) / np.sqrt(2)

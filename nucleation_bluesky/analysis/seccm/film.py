@@ -302,7 +302,7 @@ def _without_repeats(
     averages = np.stack(
         [
             film.block(a, a + n).mean(axis=0, dtype=np.float32)
-            for a, n in zip(edges, counts, strict=True)
+            for a, n in zip(edges.tolist(), counts.tolist(), strict=True)
         ]
     )
     times = np.add.reduceat(film.time, edges) / counts

@@ -59,7 +59,7 @@ def find_peaks_in(
         Of the operator's rows, subtracted while maxima are compared (per s): improbable times
         need a higher maximum. It does not move a maximum.
     """
-    first, last = max(first, 1), min(last, operator.shape[0] - 1)
+    first, last = max(first, 1), min(last, len(time) - 1)
     starts = list(range(first, last, CHUNK))
     state: _State | None = None
     held: np.ndarray | None = None
@@ -160,7 +160,7 @@ def vertex_noise(operator: sparse.csr_array, time: np.ndarray) -> np.ndarray:
     The slope is that of the parabola through three neighbouring rows, the one that places the
     maximum: a slope error divided by the curvature is an error of time.
     """
-    rows = operator.toarray() if operator.shape[0] <= 512 else operator
+    rows = operator.toarray() if len(time) <= 512 else operator
     left, right = np.diff(time)[:-1], np.diff(time)[1:]
     weights = (right / left / (left + right), left / right / (left + right))
     if isinstance(rows, np.ndarray):

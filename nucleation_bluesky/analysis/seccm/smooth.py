@@ -99,14 +99,14 @@ class Corrected:
         self, frame: np.ndarray, shift: np.ndarray, rows: slice, cols: slice
     ) -> np.ndarray:
         whole = np.round(shift).astype(int)
-        rest = shift - whole
+        rest = (shift - whole).tolist()
         half = 0 if self.sigma == 0 else int(np.ceil(REACH * self.sigma + 0.5)) + 1
         image = _crop(frame, rows, cols, whole, half).astype(np.float32)
         if self.sigma > 0:
             for axis in (0, 1):
                 kernel = shifted_gaussian(self.sigma, rest[axis])
-                image = ndimage.correlate1d(image, kernel, axis=axis, mode="nearest")
-            image = image[half : image.shape[0] - half, half : image.shape[1] - half]
+                image = np.asarray(ndimage.correlate1d(image, kernel, axis=axis, mode="nearest"))
+            image = image[half:-half, half:-half]
         return image
 
 
