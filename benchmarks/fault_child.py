@@ -6,17 +6,27 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bluesky.utils import (
+    FailedStatus,
+    RunEngineControlException,
+    RunEngineInterrupted,
+    TransitionError,
+)
 from nucleation_bluesky.ledger.guard import Claim, Guard
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
+from nucleation_bluesky.plans.screen import combinatorial_screen
 from nucleation_bluesky.session.config import load_configuration
-from nucleation_bluesky.session.execute import RunFailedError, execute
+from nucleation_bluesky.session.execute import Outcome, RunFailedError, execute, first_cause
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
+
+PLANS = {"map": nucleation_map, "screen": combinatorial_screen}
 
 
 def say(text: str) -> None:
@@ -43,11 +53,54 @@ def no_ledger(session: Session) -> NoLedger:
 def plan_of(session: Session, job: dict[str, Any]) -> Any:
     if job["plan"] == "nothing":
         return iter(())
-    if job["plan"] == "map":
-        return nucleation_map(session.instrument, **job["arguments"])
+    if job["plan"] in PLANS:
+        return PLANS[job["plan"]](session.instrument, **job["arguments"])
     if not session.wait_delivered([job["which"]], 60):
         raise RuntimeError(f"run {job['which']} did not reach Tiled")
     return resume(session, job["which"], register=False)
+
+
+def obey(session: Session, requests: Path) -> None:
+    """Do what each new line of a file asks of the RunEngine, as another thread may."""
+    actions = {
+        "pause": session.RE.request_pause,
+        "defer": lambda: session.RE.request_pause(defer=True),
+        "abort": session.RE.abort,
+        "stop": session.RE.stop,
+        "halt": session.RE.halt,
+    }
+    done = 0
+    while True:
+        lines = requests.read_text().splitlines()
+        for line in lines[done:]:
+            try:
+                actions[line]()
+            except (TransitionError, RunEngineControlException, RunEngineInterrupted) as error:
+                say(f"{line}: {type(error).__name__}: {error}")
+        done = len(lines)
+        time.sleep(0.003)
+
+
+def drive(session: Session, plan: Any, job: dict[str, Any]) -> Outcome:
+    """Run a plan as somebody at a prompt would who goes on after a pause."""
+    outcome = Outcome()
+    session.RE.subscribe(outcome)
+    requests = Path(job["requests"])
+    threading.Thread(target=obey, args=(session, requests), daemon=True).start()
+    action, arguments = session.RE, (plan,)
+    while True:
+        try:
+            action(*arguments)
+        except RunEngineInterrupted:
+            pass
+        except RunEngineControlException as error:
+            say(f"{type(error).__name__}: {error}")
+        except FailedStatus as error:
+            raise RunFailedError(str(first_cause(error))) from error
+        if session.RE.state != "paused":
+            return outcome
+        time.sleep(0.3)
+        action, arguments = getattr(session.RE, job["on_pause"]), ()
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +122,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             say("open")
             plan = plan_of(session, job)
             try:
-                outcome = execute(session, plan, progress=False)
+                if job.get("requests"):
+                    outcome = drive(session, plan, job)
+                else:
+                    outcome = execute(session, plan, progress=False)
                 report |= {"uid": outcome.uid, "outcome": outcome.exit_status}
                 report |= {"reason": outcome.reason, "num_events": outcome.num_events}
             finally:

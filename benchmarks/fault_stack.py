@@ -79,6 +79,10 @@ class Stack:
     seed: int = 1
     heartbeat: float = 1.0
     sample: str = "fault-sample"
+    family: str = "afm"
+    sections: str = ""  # further sections of the configuration
+    world: dict[str, float] = field(default_factory=dict)
+    truth: Path | None = None
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -96,14 +100,17 @@ class Stack:
         """(Re)write the configuration that the next RunEngine reads."""
         self.config.write_text(
             f'data_directory = "{self.data}"\n'
+            f'[instrument]\nfamily = "{self.family}"\n'
             "[instrument.virtual]\nenabled = false\n"
             f"[safety]\nheartbeat_timeout = {heartbeat}\n"
-            f'[sample]\nname = "{sample or self.sample}"\n'
+            f'[sample]\nname = "{sample or self.sample}"\n{self.sections}'
         )
 
     def _start_ioc(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "nucleation_bluesky", "ioc", "afm"]
+        command = [sys.executable, "-m", "nucleation_bluesky", "ioc", self.family]
         command += ["--speed", self.speed, "--seed", str(self.seed)]
+        command += [f"--set={name}={value!r}" for name, value in self.world.items()]
+        command += ["--truth", str(self.truth)] if self.truth is not None else []
         command += ["--trace", str(self.trace.path), "--end-with", str(os.getpid())]
         log = self.directory / "ioc.log"
         with log.open("wb") as sink:
@@ -118,6 +125,12 @@ class Stack:
                 raise RuntimeError(f"the IOC did not start: {log.read_text()}")
             time.sleep(0.05)
         return process
+
+    def restart_ioc(self) -> None:
+        """kill -9 of the IOC, and its next life on the same port."""
+        self.ioc.kill()
+        self.ioc.wait(10)
+        self.ioc = self._start_ioc()
 
     def run(self, plan: str, **job: Any) -> "Child":
         """Start a RunEngine in a process of its own (see `fault_child`)."""
@@ -136,7 +149,13 @@ class Stack:
 
     def put(self, suffix: str, value: float) -> None:
         """Write a PV as another client would."""
-        command = [sys.executable, "-m", "caproto.commandline.put", f"NB:AFM:{suffix}", str(value)]
+        command = [
+            sys.executable,
+            "-m",
+            "caproto.commandline.put",
+            f"NB:{self.family.upper()}:{suffix}",
+            str(value),
+        ]
         subprocess.run(command, env=self.environment, timeout=60, check=True, capture_output=True)
 
     @property

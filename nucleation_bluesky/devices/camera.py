@@ -4,6 +4,7 @@ It is a flyer: kickoff opens a file and starts the camera, complete stops it and
 collect announces the frames. Frames of all films of a run follow each other in one stream.
 """
 
+import logging
 import math
 import time
 import uuid
@@ -49,6 +50,7 @@ from nucleation_bluesky.devices.errors import (
     PutRefusedError,
 )
 
+logger = logging.getLogger(__name__)
 _POLL = 0.005
 FILE_TIMEOUT = 600.0  # s: a film of many frames is written behind the camera
 DATASETS = {
@@ -212,13 +214,10 @@ class FilmCamera(Device):
         InstrumentError
             If the camera is taking frames for somebody else, or refuses a setting.
         """
-        self._map()
+        directory = self._map()
         if self._staged is Staged.yes:
             self.unstage()  # what a halted run left behind
-        if self.acquiring.get() != AcquireSwitch.DONE:
-            raise InstrumentError(
-                f"the camera at {self.prefix} is taking frames already; stop the live view"
-            )
+        self._require_idle(directory)
         staged = super().stage()
         try:
             write_together(
@@ -244,6 +243,18 @@ class FilmCamera(Device):
         self._pending, self._filming, self.last = [], False, None
         self.film.reset()
         return staged
+
+    def _require_idle(self, directory: DataDirectory) -> None:
+        """End a film that a session of ours which died left running; refuse any other one."""
+        acquiring, capturing, path = read_together([self.acquiring, self.capturing, self.file_path])
+        ours = path.rstrip("/") == directory.on_controller.rstrip("/")
+        if capturing != CaptureSwitch.DONE and ours:
+            logger.warning("%s still filmed for a session that has ended; stopping it", self.prefix)
+            self._halt()
+        elif acquiring != AcquireSwitch.DONE or capturing != CaptureSwitch.DONE:
+            raise InstrumentError(
+                f"the camera at {self.prefix} is taking frames already; stop the live view"
+            )
 
     def frame_shape(self) -> tuple[int, int]:
         """Rows and columns of a frame.

@@ -272,6 +272,22 @@ def test_a_live_view_is_not_taken_over(stack):
         camera.acquire.command(0)
 
 
+def test_a_film_of_a_session_that_died_is_ended(stack):
+    camera = stack.seccm.camera
+    camera.stage()
+    camera.kickoff().wait(20)
+    again = FilmCamera(camera.prefix, name="again")  # as a new session's, which knows of nothing
+    again.data_directory = camera.data_directory
+    again.stage()
+    assert again.acquiring.get() == again.capturing.get() == 0
+    again.kickoff().wait(20)
+    again.complete().wait(20)
+    assert again.last.frames > 0
+    again.unstage()
+    again.destroy()
+    camera._filming = False
+
+
 def test_no_camera_at_the_prefix(stack):
     with pytest.raises(NotConnectedError, match="does not answer"):
         FilmCamera("T:NOBODY:", name="nobody").connect()
