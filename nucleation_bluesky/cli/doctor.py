@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from nucleation_bluesky.cli.common import ConfigOption, DataOption, configuration, console
+from nucleation_bluesky.contract.enums import ControllerState
 from nucleation_bluesky.ledger.errors import LedgerError
 from nucleation_bluesky.ledger.filesystem import require_local_filesystem
 from nucleation_bluesky.ledger.ledger import Ledger
@@ -66,9 +67,10 @@ def _instrument(config: Configuration) -> str:
         device = AfmInstrument(instrument.prefix, name=instrument.name)
         device.connect()
         clock = device.controller.measure_clock()
+        state = ControllerState(int(device.controller.state.get())).label
         kind = "virtual instrument" if virtual is not None else "controller"
         return (
-            f"{kind} at {instrument.prefix}, state {device.controller.read_state().label}, clock "
+            f"{kind} at {instrument.prefix}, state {state}, clock "
             f"{clock.utc_offset * 1e3:+.1f} +/- {clock.uncertainty * 1e3:.1f} ms"
         )
     finally:
