@@ -206,7 +206,7 @@ class Ledger:
         token = secrets.token_hex(TOKEN_LENGTH // 2)
         now = time.time()
         with self._db.transaction() as db:
-            self._hold(db, site.owner, now)
+            held = self._hold(db, site.owner, now)
             mount = self.current_mount(site.sample, site.epoch)
             u, v = mount.registration.apply(np.array([site.x, site.y])).tolist()
             uncertainty = math.hypot(site.position_uncertainty, mount.registration.uncertainty)
@@ -223,6 +223,7 @@ class Ledger:
             if number is None:  # pragma: no cover - sqlite always sets it after an INSERT
                 raise LedgerError("the ledger gave no number to the exposure")
             self._enter(db, number, ExposureState.CLAIMED, {}, now)
+        self._leases[site.owner] = held  # not before the commit: a refused claim takes it back
         return Exposure(
             number, token, site.sample, site.epoch, site.frame, site.x, site.y,
             site.position_uncertainty, site.technique, site.owner, now, ExposureState.CLAIMED,
@@ -343,7 +344,8 @@ class Ledger:
             If another living process holds the same owner's name.
         """
         with self._db.transaction() as db:
-            self._hold(db, owner, time.time(), force=True)
+            held = self._hold(db, owner, time.time(), force=True)
+        self._leases[owner] = held
 
     def release_lease(self, owner: str) -> None:
         """Give the lease up; claims still open are then burned by the next recovery."""
@@ -385,9 +387,11 @@ class Ledger:
 
     # ------------------------------------------------------------------ internals
 
-    def _hold(self, db: Any, owner: str, now: float, *, force: bool = False) -> None:
-        if not force and self._leases.get(owner, 0.0) > now + LEASE_DURATION / 2:
-            return
+    def _hold(self, db: Any, owner: str, now: float, *, force: bool = False) -> float:
+        """Hold or renew the lease within a transaction; returns its expiry."""
+        expiry = self._leases.get(owner, 0.0)
+        if not force and expiry > now + LEASE_DURATION / 2:
+            return expiry
         row = db.execute(
             "SELECT owner, pid, host, boot, process_start, expiry, released FROM leases "
             "WHERE owner = ?",
@@ -406,7 +410,7 @@ class Ledger:
             "process_start = excluded.process_start, expiry = excluded.expiry, released = 0",
             (owner, *mine, now + LEASE_DURATION),
         )
-        self._leases[owner] = now + LEASE_DURATION
+        return now + LEASE_DURATION
 
     def _transition(self, exposure: int, state: ExposureState, detail: dict[str, Any]) -> None:
         try:

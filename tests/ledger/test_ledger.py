@@ -267,6 +267,16 @@ def test_recovery_burns_only_claims_of_the_dead(ledger):
     assert [e.id for e in ledger.recover()] == [mine.id]
 
 
+def test_a_refused_claim_costs_no_lease(ledger):
+    ledger.claim(site(owner="first"))
+    with pytest.raises(SiteUsedError):
+        ledger.claim(site(owner="second"))
+    claimed = ledger.claim(site(x=1e-6, owner="second"))
+    with Ledger(ledger.path) as other:
+        assert other.recover() == []
+    assert ledger.exposure(claimed.id).state is ExposureState.CLAIMED
+
+
 def test_a_lease_of_another_host_counts_until_it_expires(ledger, monkeypatch):
     exposure = ledger.claim(site())
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
