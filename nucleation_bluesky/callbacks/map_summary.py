@@ -44,6 +44,7 @@ class MapSummary:
     total: int = 0
     done: int = 0
     tripped: int = 0
+    contacts: int | None = None  # landings that found the surface; None where nothing lands
     biases: list[float] = field(default_factory=list)
     last: deque[Site] = field(default_factory=deque)
     exit_status: str = ""
@@ -110,6 +111,8 @@ class MapSummary:
             float(get("height_change", float("nan"))),
         )
         self.done += 1
+        if (contact := int(get("contact", -1))) >= 0:
+            self.contacts = (self.contacts or 0) + contact
         if termination in TRIPS:
             self.tripped += 1
             self.biases.append(site.stop_bias)
@@ -137,8 +140,13 @@ class MapSummary:
         """Return the state in one line."""
         parts = [f"{self.done}/{self.total or '?'} sites"]
         if self.done:
-            parts.append(f"{100 * self.share:.0f} % tripped")
-        if self.median_bias is not None:
+            contacts = self.contacts
+            parts.append(
+                f"{100 * self.share:.0f} % tripped"
+                if contacts is None
+                else f"{100 * contacts / self.done:.0f} % with contact"
+            )
+        if self.median_bias is not None and self.contacts is None:
             parts.append(f"median stop bias {self.median_bias:.3f} V")
         if self.exit_status:
             parts.append(f"ended: {self.exit_status}")

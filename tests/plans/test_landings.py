@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from bluesky.utils import FailedStatus, RequestAbort, RunEngineInterrupted
+from nucleation_bluesky.callbacks.map_summary import MapSummary
 from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.contract.program import program_from_document
@@ -41,7 +42,7 @@ def stack(running):
     return running
 
 
-rows = iter(range(3, 14))
+rows = iter(range(2, 15))
 
 
 @pytest.fixture
@@ -263,3 +264,11 @@ def test_a_pipette_left_down_is_not_dragged(stack, line):
         )
     finally:
         z.set(height).wait(20)
+
+
+def test_progress_tells_contacts(stack, line):
+    summary = MapSummary()
+    token = stack.RE.subscribe(summary.take)
+    stack.RE(hopping_map(stack.seccm, **{**line, "cols": 2}, **SHORT))
+    stack.RE.unsubscribe(token)
+    assert summary.sentence() == "2/2 sites, 100 % with contact, ended: success"
