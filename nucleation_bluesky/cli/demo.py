@@ -163,15 +163,12 @@ def run_demo(out: Path, rows: int, cols: int, seed: int, *, small: bool, part: s
         run_afm_demo(out, rows, cols, seed, sample, small=small) if part in ("all", "afm") else []
     )
     landings = run_seccm_demo(out, seed, sample, small=small) if part in ("all", "seccm") else []
-    report: Path | None = None
-    if maps:
-        with timed("report written"):
-            report = write_report(maps, out / "report", title="Virtual AFM nucleation map")
-        show_summary(maps[0])
-    for result in landings:
+    title = "Nucleation on virtual instruments"
+    with timed("report written"):
+        report = write_report([*maps, *landings], out / "report", title=title)
+    for result in (*maps[:1], *landings):
         show_summary(result)
-    if report is not None:
-        console.print(f"\nreport:  {report.resolve()}", soft_wrap=True)
+    console.print(f"\nreport:  {report.resolve()}", soft_wrap=True)
     data = out / "data"
     console.print(f"browse:  nucleation-bluesky serve --data {data}", soft_wrap=True)
     console.print(f"runs:    nucleation-bluesky runs --data {data}", soft_wrap=True)
