@@ -73,7 +73,10 @@ def screen_with_kills(made: Stack, job: dict[str, Any], kills: int, rng: random.
         while len(made.trace.named("result")) < target and child.alive:
             made.trace.update()
             time.sleep(0.02)
-        child.wait_quiet(rng.uniform(0.0, 1.5))
+        if attempt % 2:
+            child.wait_quiet(rng.uniform(0.0, 1.5))
+        else:  # in mid-landing
+            made.trace.wait("energised", after=len(made.trace.events), timeout=60)
         child.kill()
     return uids
 

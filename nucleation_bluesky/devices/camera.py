@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-from event_model import StreamRange, compose_stream_resource
-from ophyd import Component, Device
+from ophyd import Component
 from ophyd.device import Staged
 from ophyd.status import DeviceStatus
 
@@ -23,7 +22,6 @@ from nucleation_bluesky.contract.camera import (
     FILE_TEMPLATE,
     FRAMES_DATASET,
     TIMESTAMP_DATASET,
-    UNIQUE_ID_DATASET,
     AcquireSwitch,
     CaptureSwitch,
     DetectorState,
@@ -31,16 +29,17 @@ from nucleation_bluesky.contract.camera import (
     WriteMode,
     WriteStatus,
 )
-from nucleation_bluesky.contract.documents import FILM_ROLES, STREAM_MIMETYPE
-from nucleation_bluesky.devices._assets import DataDirectory, file_uri
+from nucleation_bluesky.contract.documents import FILM_ROLES
+from nucleation_bluesky.devices._area_detector import AreaDetector
+from nucleation_bluesky.devices._assets import DataDirectory
 from nucleation_bluesky.devices._film import FilmClock, FilmRecord
+from nucleation_bluesky.devices._frames import announce_frames, describe_frames
 from nucleation_bluesky.devices._signals import (
     TIMEOUT,
     ContractSignal,
     read_together,
     write_together,
 )
-from nucleation_bluesky.devices._units import factor_to_si
 from nucleation_bluesky.devices._worker import Worker
 from nucleation_bluesky.devices.controller import check_units
 from nucleation_bluesky.devices.errors import (
@@ -53,37 +52,10 @@ from nucleation_bluesky.devices.errors import (
 logger = logging.getLogger(__name__)
 _POLL = 0.005
 FILE_TIMEOUT = 600.0  # s: a film of many frames is written behind the camera
-DATASETS = {
-    "frames": FRAMES_DATASET,
-    "frame_time": TIMESTAMP_DATASET,
-    "frame_id": UNIQUE_ID_DATASET,
-}
-TYPES = {"frames": "<u2", "frame_time": "<f8", "frame_id": "<i4"}
-TIMES_PER_CHUNK = 1024
 
 
 class FilmError(InstrumentError):
     """The camera took no film; the message says why."""
-
-
-class CameraSignal(ContractSignal):
-    """A PV of areaDetector, whose times carry no engineering unit: they are seconds."""
-
-    @property
-    def factor(self) -> float:
-        """Factor from the PV's engineering unit to SI."""
-        if self._factor is None:
-            self.require_connection()
-            egu = self._metadata.get("units") or ""
-            if isinstance(egu, bytes):
-                egu = egu.decode("latin-1")
-            self._factor = factor_to_si(self.pvname, egu or self.unit, self.unit)
-        return self._factor
-
-
-def camera_signal(suffix: str, *, kind: str = "omitted") -> Component:
-    """Component for one PV of the camera's contract."""
-    return Component(CameraSignal, suffix, contract=suffix, kind=kind)
 
 
 @dataclass(frozen=True)
@@ -95,7 +67,7 @@ class Film:
     lost: int
 
 
-class FilmCamera(Device):
+class FilmCamera(AreaDetector):
     """Camera that films landings.
 
     Parameters
@@ -117,37 +89,6 @@ class FilmCamera(Device):
         The film taken last.
     """
 
-    acquire = camera_signal("cam1:Acquire")
-    acquiring = camera_signal("cam1:Acquire_RBV")
-    exposure = camera_signal("cam1:AcquireTime", kind="config")
-    period = camera_signal("cam1:AcquirePeriod", kind="config")
-    image_mode = camera_signal("cam1:ImageMode")
-    counter = camera_signal("cam1:ArrayCounter_RBV")
-    callbacks = camera_signal("cam1:ArrayCallbacks")
-    columns = camera_signal("cam1:ArraySizeX_RBV")
-    rows = camera_signal("cam1:ArraySizeY_RBV")
-    size_x = camera_signal("cam1:SizeX_RBV")
-    size_y = camera_signal("cam1:SizeY_RBV")
-    state = camera_signal("cam1:DetectorState_RBV")
-    message = camera_signal("cam1:StatusMessage_RBV")
-    file_path = camera_signal("HDF1:FilePath")
-    path_exists = camera_signal("HDF1:FilePathExists_RBV")
-    file_name = camera_signal("HDF1:FileName")
-    file_number = camera_signal("HDF1:FileNumber")
-    file_template = camera_signal("HDF1:FileTemplate")
-    full_name = camera_signal("HDF1:FullFileName_RBV")
-    auto_increment = camera_signal("HDF1:AutoIncrement")
-    write_mode = camera_signal("HDF1:FileWriteMode")
-    num_capture = camera_signal("HDF1:NumCapture")
-    captured = camera_signal("HDF1:NumCaptured_RBV")
-    capture = camera_signal("HDF1:Capture")
-    capturing = camera_signal("HDF1:Capture_RBV")
-    write_status = camera_signal("HDF1:WriteStatus")
-    write_message = camera_signal("HDF1:WriteMessage")
-    plugin_callbacks = camera_signal("HDF1:EnableCallbacks")
-    lazy_open = camera_signal("HDF1:LazyOpen")
-    dropped = camera_signal("HDF1:DroppedArrays_RBV")
-    frame_stamp = camera_signal("HDF1:TimeStamp_RBV")
     film = Component(FilmRecord, "", kind="omitted")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
@@ -403,7 +344,8 @@ class FilmCamera(Device):
         offset, uncertainty = (
             self._watch.compare(first, last) if self._watch is not None else (math.nan, math.nan)
         )
-        self._announce(path, frames)
+        self._pending += announce_frames(self.name, path, self._count, frames, self._shape)
+        self._count += frames
         self.film.publish(self._count - frames, frames, offset, uncertainty)
 
     def _check_file(self, path: Path, frames: int) -> tuple[float, float]:
@@ -424,43 +366,11 @@ class FilmCamera(Device):
             )
         return first, last
 
-    def _announce(self, path: Path, frames: int) -> None:
-        indices = StreamRange(start=self._count, stop=self._count + frames)
-        for role, dataset in DATASETS.items():
-            chunk = (1, *self._shape) if role == "frames" else (TIMES_PER_CHUNK,)
-            bundle = compose_stream_resource(
-                mimetype=STREAM_MIMETYPE,
-                uri=file_uri(path),
-                data_key=f"{self.name}_{role}",
-                parameters={"dataset": dataset, "chunk_shape": chunk},
-            )
-            datum = bundle.compose_stream_datum(
-                indices=indices,
-                seq_nums=StreamRange(start=0, stop=0),
-                descriptor="",  # type: ignore[arg-type] - the RunEngine fills it in
-            )
-            self._pending += [
-                ("stream_resource", dict(bundle.stream_resource_doc)),
-                ("stream_datum", dict(datum)),
-            ]
-        self._count += frames
-
     # -- documents -------------------------------------------------------------------------------
 
     def describe_collect(self) -> dict[str, Any]:
         """Return the data keys of the stream of frames."""
-        keys: dict[str, Any] = {}
-        for role, (unit, _) in FILM_ROLES.items():
-            shape = [1, *self._shape] if role == "frames" else [1]
-            keys[f"{self.name}_{role}"] = {
-                "source": f"PV:{self.prefix}HDF1:",
-                "dtype": "array",
-                "shape": shape,
-                "dtype_numpy": TYPES[role],
-                "external": "STREAM:",
-                **({"units": unit} if unit else {}),
-            }
-        return keys
+        return describe_frames(self.name, f"PV:{self.prefix}HDF1:", self._shape)
 
     def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict]]:  # noqa: ARG002 - protocol
         """Yield stream documents of the films completed since the last call."""
