@@ -69,10 +69,9 @@ def growth_charge(
             out[site] += np.trapezoid(np.nan_to_num(signal[: middle + 1]), dx=dt)
         posts = end - 1 - int(trip[site])
         if posts > 0:
-            # away from the ramp its leakage and C dV/dt are gone: nothing is known to subtract
-            post = (
-                signal[middle + 1 :] if _held(ramps, int(trip[site])) else sign * raw[middle + 1 :]
-            )
+            # a bias that is held keeps its leakage; away from the ramp nothing is known to subtract
+            held = _held(ramps, int(trip[site]), begin + len(raw))
+            post = sign * (raw[middle + 1 :] - (level + slope * middle if held else 0.0))
             tail[k] = signal[middle]
             after[k] = float(np.nansum(post)) * dt - tail[k] * dt * _held_share(inference, posts)
             noise[k] = np.sqrt(posts) * float(inference.noise[0]) * dt
@@ -91,10 +90,10 @@ def _law_charge(inference: Inference, sites: np.ndarray, age: np.ndarray) -> np.
     return inference.amplitude[sites, 0] * grown
 
 
-def _held(ramps: RampSet, trip: int) -> bool:
-    """Whether the bias stayed after the trip."""
+def _held(ramps: RampSet, trip: int, end: int) -> bool:
+    """Whether the bias stayed after the trip, until the record's end."""
     return ramps.bias is not None and bool(
-        np.isclose(ramps.bias[trip + 1], ramps.bias[trip], rtol=0.02)
+        np.allclose(ramps.bias[trip + 1 : end], ramps.bias[trip], rtol=0.02)
     )
 
 
