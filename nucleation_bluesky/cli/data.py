@@ -1,6 +1,7 @@
 """``runs``, ``serve``, ``analyse``, ``report``, ``ingest``: data in and out of Tiled."""
 
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -99,6 +100,11 @@ def _analyse(
                 key = write_to_tiled(client, dataset, name=name, runs=runs, parameters=parameters)
                 console.print(f"stored in Tiled: maps/{key}")
         return result
+
+
+def is_file(target: str) -> bool:
+    """Tell whether a target is a file, not a run."""
+    return Path(target).is_file()
 
 
 def show_summary(result: AnalysisResult | SeccmResult) -> None:
@@ -210,16 +216,18 @@ def _analyse_commands(app: typer.Typer) -> None:
         options = AnalysisOptions(equilibrium_potential=equilibrium_potential)
         with errors_in_one_sentence(*EXPECTED):
             chosen = configuration(config, data)
-            results = [
-                _analyse(chosen, target, options, partial=allow_partial, store=False)
-                for target in targets
-            ]
-            if len(results) > 1:
+            # films are read while the report is drawn: the server has to live as long
+            with nullcontext() if all(map(is_file, targets)) else serving(chosen):
                 results = [
-                    replace(result, label=f"{result.label} ({target[:8]})")
-                    for result, target in zip(results, targets, strict=True)
+                    _analyse(chosen, target, options, partial=allow_partial, store=False)
+                    for target in targets
                 ]
-            console.print(f"report in {write_report(results, out, title=title)}")
+                if len(results) > 1:
+                    results = [
+                        replace(result, label=f"{result.label} ({target[:8]})")
+                        for result, target in zip(results, targets, strict=True)
+                    ]
+                console.print(f"report in {write_report(results, out, title=title)}")
 
 
 def _ingest_command(app: typer.Typer) -> None:

@@ -16,6 +16,7 @@ from nucleation_bluesky.cli.demo_seccm import run_seccm_demo
 from nucleation_bluesky.cli.demo_timing import DELIVERY_TIMEOUT, timed
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
+from nucleation_bluesky.session.access import serving
 from nucleation_bluesky.session.config import (
     Configuration,
     InstrumentConfig,
@@ -159,13 +160,13 @@ def run_demo(out: Path, rows: int, cols: int, seed: int, *, small: bool, part: s
     if part not in PARTS:
         fail(f"--part is one of {', '.join(PARTS)}, not '{part}'", 2)
     sample = new_sample()
-    maps = (
-        run_afm_demo(out, rows, cols, seed, sample, small=small) if part in ("all", "afm") else []
-    )
-    landings = run_seccm_demo(out, seed, sample, small=small) if part in ("all", "seccm") else []
-    title = "Nucleation on virtual instruments"
-    with timed("report written"):
-        report = write_report([*maps, *landings], out / "report", title=title)
+    # one server for all parts: the report reads films from Tiled
+    with serving(configure(out, seed, sample)):
+        maps = run_afm_demo(out, rows, cols, seed, sample, small=small) if part != "seccm" else []
+        landings = run_seccm_demo(out, seed, sample, small=small) if part != "afm" else []
+        title = "Nucleation on virtual instruments"
+        with timed("report written"):
+            report = write_report([*maps, *landings], out / "report", title=title)
     for result in (*maps[:1], *landings):
         show_summary(result)
     console.print(f"\nreport:  {report.resolve()}", soft_wrap=True)
