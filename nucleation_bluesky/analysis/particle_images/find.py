@@ -12,14 +12,15 @@ from nucleation_bluesky.analysis.particle_images.selection import (
     Candidates,
     candidates,
     with_clusters,
+    without_debris,
 )
 from nucleation_bluesky.analysis.particle_images.splitting import split_touching
 
 Polarity = Literal["auto", "bright", "dark"]
 # a larger image is searched on a coarser grid first; the outlines are placed on the full one
-SEARCH_PIXELS = 1.5e6
-# particles this small on the coarse grid call for a search on the full one, px
-COARSE_DIAMETER = 9.0
+SEARCH_PIXELS = 1.0e5
+# particles this small on a coarse grid call for a finer one, px: a neck must stay visible
+COARSE_DIAMETER = 12.0
 MIN_DIAMETER = 4.0
 # the less likely polarity is followed up where its evidence reaches this share of the other's
 CLOSE = 0.5
@@ -98,10 +99,10 @@ def segment_image(
     best = max(found, key=lambda s: found[s].evidence)
     evidence = [f.evidence for f in found.values()]
     margin = (max(evidence) - min(evidence)) / max(*evidence, 1e-12)
-    labels = searches[best].on_full_grid(found[best].labels)
+    labels = searches[best].on_full_grid(split_touching(found[best].labels))
     smooth = np.asarray(ndimage.gaussian_filter(best * unit, 1.0))
-    labels = refine_outlines(smooth, split_touching(labels), usable)
-    labels = _drop_small(labels, smallest)
+    labels = refine_outlines(smooth, labels, usable)
+    labels = without_debris(smooth, usable, _drop_small(labels, smallest))
     return Segmentation(
         labels,
         "bright" if best > 0 else "dark",
@@ -145,10 +146,8 @@ class _Search:
 
     def first(self) -> Candidates:
         found = candidates(*self._grid())
-        area = np.bincount(found.labels.ravel())[1:]
-        tiny = area.size == 0 or 2 * np.sqrt(np.median(area) / np.pi) < COARSE_DIAMETER
-        if self._factor > 1 and tiny:
-            self._factor = 1
+        while self._factor > 1 and _tiny(found.labels):
+            self._factor //= 2
             found = candidates(*self._grid())
         return replace(found, evidence=found.evidence * self._factor**2)
 
@@ -174,6 +173,12 @@ class _Search:
         every = slice(self._factor // 2, None, self._factor)
         coarse = np.asarray(ndimage.uniform_filter(unit, self._factor))[every, every]
         return coarse, usable[every, every], max(9.0, self._min_area / self._factor**2)
+
+
+def _tiny(labels: np.ndarray) -> bool:
+    """Whether most particles are too small on this grid to be told apart, or none is seen."""
+    area = np.bincount(labels.ravel())[1:]
+    return area.size == 0 or bool(2 * np.sqrt(np.median(area) / np.pi) < COARSE_DIAMETER)
 
 
 def _drop_small(labels: np.ndarray, smallest: float) -> np.ndarray:

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
+from nucleation_bluesky.analysis.particle_images.splitting import fill_hollow
+
 # an outline that moves more than this has found something else
 LARGEST_GROWTH = 1.6
 LARGEST_LOSS = 0.5
@@ -106,5 +108,5 @@ def _piece(mask: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, bool]:
     share[0] = 0
     if not share.any():
         return np.zeros_like(own), False
-    piece = np.asarray(ndimage.binary_fill_holes(pieces == int(share.argmax())))
+    piece = fill_hollow(pieces == int(share.argmax()))
     return piece, bool(share.max() > 0.85 * share.sum())

@@ -10,6 +10,11 @@ from nucleation_bluesky.analysis.particle_images.extremal import best_disjoint, 
 from nucleation_bluesky.analysis.particle_images.outlines import refine_outlines
 from nucleation_bluesky.analysis.particle_images.splitting import split_touching
 
+# how much better one region must score than the several it would replace
+CLUSTER_GAIN = 1.25
+# a region this much less solid than the typical one, and under `RAGGED`, is debris
+RAGGED = 0.75
+LESS_SOLID = 0.15
 # standard deviations of the smoothing, px; a scale is computed on a grid as coarse as itself
 SCALES = (1.0, 2.0, 4.0, 8.0)
 MIN_SCORE = 0.15
@@ -64,14 +69,15 @@ def candidates(image: np.ndarray, valid: np.ndarray, min_area: float = 12.0) -> 
 def with_clusters(
     image: np.ndarray, valid: np.ndarray, found: Candidates, min_area: float = 12.0
 ) -> Candidates:
-    """Add what the first search cannot see: clusters, and faint neighbours of bright particles.
+    """Add what the first search cannot see: the particles of clusters.
 
-    A particle that touches a brighter one is no extremal region until that one is taken away, and
-    a cluster has no shape of its own: both are looked for in what is left.
+    A cluster has no shape of its own: it is found by the contrast along its outline alone and
+    split at its necks; of the parts, those not found before are kept if they are like the others.
     """
-    rest = _without(image, found.labels)
-    more, more_scores = _all_scales(rest, valid, min_area, clusters=True)
-    labels, scores = _add(found.labels, found.score, *_split_clusters(more, more_scores, min_area))
+    more, more_scores = _all_scales(image, valid, min_area, clusters=True)
+    parts, part_scores = _split_clusters(more, more_scores, min_area)
+    parts, part_scores = _like_the_others(image, valid, found, parts, part_scores)
+    labels, scores = _add(found.labels, found.score, parts, part_scores)
     return _weighed(image, valid, labels, scores)
 
 
@@ -122,6 +128,22 @@ def _weighed(
     return Candidates(labels, scores, contrast, float(np.sum(area * scores * contrast)))
 
 
+def without_debris(image: np.ndarray, valid: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Leave out what is faint, tiny or ragged beside the rest, now that every outline stands."""
+    n = int(labels.max())
+    if n < 2:
+        return labels
+    labels = _compact(labels)[0]
+    props = measure.regionprops_table(labels, properties=("area", "solidity"))
+    labels, solidity, contrast = _drop_faint(
+        labels, props["solidity"], region_contrast(image, labels, valid)
+    )
+    area = np.bincount(labels.ravel(), minlength=solidity.size + 1)[1:]
+    typical = np.average(solidity, weights=area * np.clip(contrast, 1e-9, None))
+    keep = solidity >= min(RAGGED, typical - LESS_SOLID)
+    return _compact(np.where(np.concatenate([[False], keep])[labels], labels, 0))[0]
+
+
 def _all_scales(
     image: np.ndarray, valid: np.ndarray, min_area: float, *, clusters: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -139,29 +161,6 @@ def _all_scales(
             coarse_labels, coarse_scores = _compact(coarse_labels, coarse_scores)
         labels, scores = _merge(labels, scores, coarse_labels, coarse_scores)
     return labels, scores
-
-
-def _without(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Replace the regions found by the ground near them."""
-    taken = np.asarray(segmentation.expand_labels(labels, 2)) > 0
-    if not taken.any() or taken.all():
-        return image
-    # the lower quartile of the free pixels around, so that a bright neighbour does not count
-    out = image.copy()
-    free = np.where(taken, np.nan, image)
-    rows, cols = image.shape
-    for box in ndimage.find_objects(labels):
-        pad = 6 + max(s.stop - s.start for s in box) // 4
-        window = tuple(
-            slice(max(0, s.start - pad), min(n, s.stop + pad))
-            for s, n in zip(box, (rows, cols), strict=True)
-        )
-        around = free[window]
-        around = around[np.isfinite(around)]
-        level = np.percentile(around, 25) if around.size > 8 else np.nanpercentile(free, 25)
-        view = out[window]
-        view[taken[window]] = np.minimum(view[taken[window]], level)
-    return out
 
 
 def _split_clusters(
@@ -260,7 +259,13 @@ def _merge(
         same = inside.sum() == 1 and wide[j] < 4 * area[members[inside]][0]
         if same and coarse_scores[j - 1] < 1.25 * scores[members[inside] - 1][0]:
             continue
-        if coarse_scores[j - 1] * wide[j] < 1.1 * value[members[inside]].sum():
+        worth = value[members[inside]].sum()
+        if coarse_scores[j - 1] * wide[j] < 1.1 * worth:
+            continue
+        # several good ones that fill most of it are a cluster, whose gaps must not count for it
+        held = area[members[inside]].sum()
+        cluster = inside.sum() > 1 and held > 0.5 * wide[j]
+        if cluster and coarse_scores[j - 1] * held < CLUSTER_GAIN * worth:
             continue
         region = coarse == j
         out[np.isin(out, members[inside])] = 0

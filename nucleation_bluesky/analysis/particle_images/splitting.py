@@ -6,11 +6,27 @@ length in it and does not depend on magnification.
 
 import numpy as np
 from scipy import ndimage
-from skimage import feature, segmentation
+from skimage import feature, measure, segmentation
 
 # a neck narrower than this share of the smaller part separates two particles
 NECK = 0.78
 MIN_RADIUS = 2.0
+# a hollow particle is this solid once filled; what is less solid is a cluster around a gap
+SOLID = 0.93
+# share of the region under which a hole is noise
+SMALL_HOLE = 0.01
+
+
+def fill_hollow(region: np.ndarray) -> np.ndarray:
+    """Fill the holes of a particle but not the gaps that a cluster of particles encloses."""
+    filled = np.asarray(ndimage.binary_fill_holes(region))
+    holes = filled & np.logical_not(region)
+    if not holes.any() or measure.regionprops(filled.astype(np.uint8))[0].solidity > SOLID:
+        return filled
+    pieces = np.asarray(measure.label(holes, connectivity=1))
+    small = np.bincount(pieces.ravel()) < SMALL_HOLE * np.count_nonzero(region)
+    small[0] = False
+    return np.asarray(region | small[pieces])
 
 
 def split_touching(labels: np.ndarray, neck: float = NECK) -> np.ndarray:
@@ -33,7 +49,7 @@ def split_touching(labels: np.ndarray, neck: float = NECK) -> np.ndarray:
     for k, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None:
             continue
-        region = np.pad(np.asarray(ndimage.binary_fill_holes(labels[box] == k)), 1)
+        region = np.pad(fill_hollow(labels[box] == k), 1)
         parts = split_region(region, neck)[1:-1, 1:-1]
         here = parts > 0
         # a filled hole may hold another particle
