@@ -194,7 +194,9 @@ def energised_at(events: list[dict[str, Any]], moment: float) -> bool:
     return bool(last) and last[-1]["event"] == "energised"
 
 
-def judged(made: Stack, start: int, fault: Fault, hit: dict[str, Any]) -> dict[str, Any]:
+def judged(
+    made: Stack, start: int, fault: Fault, hit: dict[str, Any], hits: list[tuple[Fault, Any]]
+) -> dict[str, Any]:
     """Add to an injected fault what the trace says of it."""
     events = made.trace.events[start:]
     began = hit["at"]
@@ -202,9 +204,19 @@ def judged(made: Stack, start: int, fault: Fault, hit: dict[str, Any]) -> dict[s
     found["energised"] = energised_at(events, began)
     if found["energised"]:
         safe = next((e for e in events if e["event"] == "safe" and e["monotonic"] > began), None)
-        found["safe_after"] = safe["monotonic"] - began if safe else None
+        found["safe_after"] = running(began, safe["monotonic"], hits) if safe else None
         found["reason"] = safe["reason"] if safe else None
     return found
+
+
+def running(began: float, end: float, hits: list[tuple[Fault, dict[str, Any]]]) -> float:
+    """Seconds between two moments in which the controller was not frozen by another fault."""
+    frozen = [
+        min(end, hit["at"]) - max(began, hit["at"] - fault.seconds)
+        for fault, hit in hits
+        if fault.kind == "ioc_frozen"
+    ]
+    return end - began - sum(max(0.0, span) for span in frozen)
 
 
 def late(found: dict[str, Any], heartbeat: float) -> bool:
@@ -233,7 +245,7 @@ def run_schedule(made: Stack, number: int, seed: int, plan: Plan = PLAN) -> dict
     outcomes = [outcome(child)]
     time.sleep(plan.heartbeat + MARGIN)  # a dead session's last ramp
     made.trace.update()
-    faults = [judged(made, start, fault, hit) for fault, hit in hits]
+    faults = [judged(made, start, fault, hit, hits) for fault, hit in hits]
     wrong += [
         f"{f['kind']}: safe after {f['safe_after']} s" for f in faults if late(f, plan.heartbeat)
     ]

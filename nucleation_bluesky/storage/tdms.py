@@ -25,7 +25,11 @@ from nucleation_bluesky.storage.tdms_channels import find_group, plain_name, rea
 FORMAT = "tdms-hopping"
 SUFFIX = ".tdms"
 GROUP = "Data"
-_READ_ERRORS = (OSError, ValueError, KeyError, EOFError, struct.error, IndexError, TypeError)
+# what npTDMS raises on a damaged byte, or on a type of data that it does not read
+_READ_ERRORS = (
+    OSError, ValueError, KeyError, EOFError, struct.error, IndexError, TypeError, AttributeError,
+    NotImplementedError, OverflowError, ZeroDivisionError, MemoryError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
