@@ -21,6 +21,7 @@ THICK = 1.1  # share at the middle over the usual one, beyond which contrast is 
 LINE = 0.8  # correlation of the first two platings that makes a line
 MOST_ONCE = 0.6  # of the first plating's intensity
 NOISE_FRAMES = 24
+WIDER = np.sqrt(2.0)  # smoothing twice as strong: takes as much again as the smoothing itself
 MIN_SIGNAL = 4.0  # plated over its noise: a ratio is then known to about a third
 
 
@@ -43,7 +44,8 @@ class EfficiencyMaps:
     Parameters
     ----------
     ce, uncertainty : ndarray
-        Of every pixel; the uncertainty is that of the camera's noise.
+        Of every pixel; the uncertainty holds the scatter within the neighbourhood, the camera's
+        noise, and what the smoothing takes from the map's contrast.
     valid : ndarray of bool
         Inside the footprint, enough signal, contrast not inverted.
     inverted : ndarray of bool
@@ -179,6 +181,7 @@ def efficiency_maps(
     ratio = down.mean(axis=1) / up.mean(axis=1)
     slope, intercept, correlation = _relation(ratio, known)
     smoother = _Smoother(corrected, smoothing)
+    wider = _Smoother(corrected, WIDER * smoother.sigma * corrected.film.pixel_size)
     once = _once(up, thin, smoother)
     ce, spread = np.empty_like(up), np.empty_like(up)
     for k in range(len(inside)):
@@ -186,10 +189,11 @@ def efficiency_maps(
         local, scatter = smoother.ratio(down[k], part, thin[k])
         camera = np.hypot(error_down[k], local * error_up[k]) / np.maximum(np.abs(part), 1e-30)
         camera *= corrected.sigma / max(smoother.sigma, corrected.sigma)
+        blur = wider.rms(local - wider.ratio(down[k], part, thin[k])[0], thin[k])
         mean = down[k][thin[k]].sum() / part[thin[k]].sum() if thin[k].any() else np.nan
         gain = known[k] / mean if np.isfinite(known[k]) else slope
         ce[k] = gain * local + (0.0 if np.isfinite(known[k]) else intercept)
-        spread[k] = abs(gain) * np.hypot(scatter, camera)
+        spread[k] = abs(gain) * np.sqrt(scatter**2 + camera**2 + blur**2)
     dry = float(np.mean(levels[0])) or 1.0
     return EfficiencyMaps(
         ce=_images(corrected, ce, np.nan),
@@ -224,6 +228,13 @@ class _Smoother:
         if self._rest > 0:
             out = np.asarray(ndimage.gaussian_filter(out, self._rest, mode="constant"))
         return out.ravel()[self._where]
+
+    def rms(self, values: np.ndarray, use: np.ndarray) -> np.ndarray:
+        """Root of the mean square of usable values around every pixel."""
+        known = use & np.isfinite(values)
+        total = self.mean(known.astype(float), known)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.sqrt(self.mean(np.where(known, values, 0.0) ** 2, known) / total)
 
     def ratio(
         self, upper: np.ndarray, lower: np.ndarray, use: np.ndarray
