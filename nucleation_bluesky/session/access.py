@@ -1,7 +1,9 @@
 """Open the catalogue of a configuration: the embedded Tiled server, or one given by address."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.storage.server import ServerInfo, ensure_server, release_server
@@ -16,9 +18,12 @@ def external_server(config: Configuration) -> ServerInfo | None:
     return ServerInfo(tiled.uri, key)
 
 
+_OPEN: Counter[Path] = Counter()  # contexts of this process, which registers as one user only
+
+
 @contextmanager
 def serving(config: Configuration) -> Iterator[ServerInfo]:
-    """Serve the configured data while the context lasts.
+    """Serve the configured data while the context lasts; contexts may be nested.
 
     Raises
     ------
@@ -30,7 +35,10 @@ def serving(config: Configuration) -> Iterator[ServerInfo]:
         yield external
         return
     data = config.data_directory.absolute()
+    _OPEN[data] += 1
     try:
         yield ensure_server(data)
     finally:
-        release_server(data)
+        _OPEN[data] -= 1
+        if not _OPEN[data]:
+            release_server(data)
