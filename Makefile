@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo-data
+N ?= 20
+SEED ?= 1
 export PYTHONUNBUFFERED = 1
 # every process that starts would compile all it imports
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,9 +35,11 @@ demo: install
 test: lint
 	$(BIN)/python -m pytest || $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
-# kills sessions, servers and couriers; takes minutes and wants a quiet machine
+# kills sessions, servers and couriers; takes minutes and wants a quiet machine.
+# make faults N=1000 SEED=7: so many random schedules (about half a minute each)
 faults: install
 	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m benchmarks.fault_schedules --schedules $(N) --seed $(SEED)
 
 lint: install
 	$(BIN)/ruff check .

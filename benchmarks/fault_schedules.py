@@ -83,6 +83,7 @@ class Schedule:
             seconds = rng.uniform(1.0, 3.0) if kind != "session_blink" else rng.uniform(0.02, 0.2)
             faults.append(Fault(kind, ramp, offset, seconds))
         on_pause = rng.choice(("resume", "resume", "abort", "stop", "halt"))
+        faults.sort(key=lambda fault: (fault.ramp, fault.offset))
         return cls(tuple(faults), on_pause, rng.random() < 0.5)
 
 
@@ -210,13 +211,15 @@ def judged(
 
 
 def running(began: float, end: float, hits: list[tuple[Fault, dict[str, Any]]]) -> float:
-    """Seconds between two moments in which the controller was not frozen by another fault."""
-    frozen = [
-        min(end, hit["at"]) - max(began, hit["at"] - fault.seconds)
-        for fault, hit in hits
+    """Seconds between two moments in which no other fault had frozen or ended the controller."""
+    spans = [
+        (hit["at"] - fault.seconds, hit["at"])
         if fault.kind == "ioc_frozen"
+        else (hit["at"], hit["at"] + hit["lasted"])
+        for fault, hit in hits
+        if fault.kind in ("ioc_frozen", "ioc_restarted")
     ]
-    return end - began - sum(max(0.0, span) for span in frozen)
+    return end - began - sum(max(0.0, min(end, b) - max(began, a)) for a, b in spans)
 
 
 def late(found: dict[str, Any], heartbeat: float) -> bool:
