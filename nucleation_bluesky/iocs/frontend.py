@@ -26,6 +26,7 @@ from nucleation_bluesky.iocs.writes import Command, Writes
 from nucleation_bluesky.segments import SegmentError
 
 logger = logging.getLogger(__name__)
+END_TIME = 1.0  # s that ARM waits for an exposure that was stopped to end
 
 
 class FrontEnd:
@@ -170,7 +171,19 @@ class FrontEnd:
             if reason := blocker():
                 raise Refusal(Fault.BUSY, reason)
 
+    async def _require_ended(self) -> None:
+        """Wait for a stopped exposure's safe state, withdrawal and file: they are not overtaken."""
+        if self.state.active:
+            return  # check_arm refuses at once
+        try:
+            async with asyncio.timeout(END_TIME):
+                await self._idle.wait()
+        except TimeoutError:
+            text = "the last exposure is still ending (safe state, withdrawal, file): ARM later"
+            raise Refusal(Fault.BUSY, text) from None
+
     async def _arm(self, command: str) -> str:
+        await self._require_ended()
         self._require_unblocked()
         if not self.safety.reached:
             raise Refusal(Fault.BACKEND_ERROR, "the safe state could not be reached: see the trace")

@@ -1,6 +1,7 @@
 """Exposures of the SECCM family: a landing, its safe state and the withdrawal of the pipette."""
 
 import asyncio
+import logging
 import math
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.seccm_backend import AFTER, LandingBlock, SeccmBackend
 from nucleation_bluesky.iocs.state import Refusal
 
+logger = logging.getLogger(__name__)
 # At rest until the pipette is withdrawn: no charge passes, where the instrument can do that.
 RESTS = (SafeState.OPEN_CIRCUIT, SafeState.ZERO_CURRENT, SafeState.HOLD)
 WITHDRAWAL_MARGIN = 10.0  # s on top of what distance and speed say
@@ -128,6 +130,15 @@ class LandingMethod:
             await self._controller.safe_state(SafeState.ZERO, 0.0)
         return block
 
+    async def _way_back(self) -> float:
+        """Way to where the approach started, m; the longest where the driver cannot tell."""
+        try:
+            await self.pipette.refresh_all()
+        except Exception:  # any driver error: the pipette has to be withdrawn all the same
+            logger.exception("position before the withdrawal")
+            return self._deepest - self._start_z
+        return self.pipette.z - self._start_z
+
     async def wind_up(self, record: LandingRecord) -> None:
         """Withdraw the pipette, however the landing ended."""
         distance, _ = self._retraction()
@@ -135,8 +146,7 @@ class LandingMethod:
         if record.contact_index >= 0:
             await self.pipette.met_surface(record.contact_z)
         elif math.isfinite(self._start_z):  # back to where the approach started
-            await self.pipette.refresh_all()
-            way = self.pipette.z - self._start_z
+            way = await self._way_back()
             missed = record.termination is Termination.NO_CONTACT
             distance = max(way, 0.0) if missed else max(way, distance)
         try:

@@ -293,6 +293,21 @@ def test_kill_makes_safe_then_withdraws(fresh, tmp_path, phase):
     assert data["z"][-1] < data["z"].max()
 
 
+def test_no_landing_overtakes_the_withdrawal_of_a_killed_one(fresh):
+    client = fresh(speed=1, world={"surface": 30e-6})
+    client.program(Program(APPROACH, retract_speed=2e-6))
+    client.put("GO", client.arm(), wait=False)
+    client.ioc.wait_event("energised")
+    time.sleep(0.8)
+    client.put("KILL", 1)
+    client.arm()
+    assert client.fault is Fault.BUSY
+    assert "still ending" in client.get("FAULT:TEXT")
+    client.ioc.wait_event("result")
+    client.arm()
+    assert client.state is ControllerState.ARMED
+
+
 def test_lost_heartbeat_withdraws(fresh):
     client = fresh(speed=1, world={"surface": 0.5e-6})
     client.put("HEARTBEAT:TIMEOUT", 0.4)
