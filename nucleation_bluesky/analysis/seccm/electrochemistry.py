@@ -93,7 +93,7 @@ class Electrochemistry:
         """Per cycle: ``number``, ``ce``, ``charge_cathodic``, ``charge_anodic`` (C)."""
         source = self.cycles or self.plate_strip
         names = ("number", "ce", "charge_cathodic", "charge_anodic")
-        return {name: np.array([getattr(c, name) for c in source]) for name in names}
+        return {name: np.array([getattr(c, name) for c in source], dtype=float) for name in names}
 
 
 def analyse_electrochemistry(
