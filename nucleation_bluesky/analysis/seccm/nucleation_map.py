@@ -7,6 +7,7 @@ to about the optical resolution: neighbouring pixels are not independent anyway.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from nucleation_bluesky.analysis.seccm.film import Film, bin_frames, group_frames
 from nucleation_bluesky.analysis.seccm.filter_choice import Calibration, Sample, calibrate
@@ -131,6 +132,7 @@ def nucleation_map(
     # a maximum must stand out from the noise of the derivative
     size = np.sqrt(np.asarray(operator.multiply(operator).sum(axis=1)).ravel())
     valid &= peaks.height > SIGNIFICANT * peaks.noise * size[peaks.index]
+    sigma = np.hypot(sigma, _disagreement(corrected, peaks.time, valid))
     searched = (float(after[low]), float(after[high - 1]))
     return _result(corrected, peaks, sigma, valid, choice, interval, searched)
 
@@ -199,6 +201,25 @@ def _sample(
         frames=len(after),
         expected=(footprint.peak, footprint.width / FWHM),
     )
+
+
+def _disagreement(corrected: Corrected, times: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """How far each time is from those within the smoothing around it, s.
+
+    Where times change faster than the optics tell apart, a maximum is that of either side, and
+    which one is chance; a lone outlier is found in the same way.
+    """
+    shape = corrected.mask.shape
+
+    def around(values: np.ndarray) -> np.ndarray:
+        image = np.zeros(corrected.mask.size)
+        image[corrected.pixels()] = np.where(valid, values, 0.0)
+        smooth = np.asarray(ndimage.gaussian_filter(image.reshape(shape), corrected.sigma))
+        return smooth.ravel()[corrected.pixels()]
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = around(times) / around(np.ones(len(times)))
+    return np.where(valid, np.abs(times - mean), 0.0)
 
 
 def _result(
