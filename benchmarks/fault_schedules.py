@@ -229,7 +229,9 @@ def late(found: dict[str, Any], heartbeat: float) -> bool:
     return found["safe_after"] is None or found["safe_after"] > heartbeat + MARGIN
 
 
-def run_schedule(made: Stack, number: int, seed: int, plan: Plan = PLAN) -> dict[str, Any]:
+def run_schedule(
+    made: Stack, number: int, seed: int, plan: Plan = PLAN, *, tiled: bool = True
+) -> dict[str, Any]:
     """Run one schedule; returns what was injected, seen and wrong."""
     rng = random.Random(f"{seed}-{number}")
     schedule = Schedule.drawn(rng, plan)
@@ -240,8 +242,9 @@ def run_schedule(made: Stack, number: int, seed: int, plan: Plan = PLAN) -> dict
     began = time.monotonic()
     requests = made.directory / f"requests-{number}"
     requests.touch()
-    job = {"requests": str(requests), "on_pause": schedule.on_pause, "deliver": False}
-    child = made.run("map", arguments=plan.arguments, **job)
+    job = {"deliver": False, "tiled": tiled}
+    prompt = {"requests": str(requests), "on_pause": schedule.on_pause}
+    child = made.run("map", arguments=plan.arguments, **prompt, **job)
     inject = Injector(made, child, requests)
     hits = [(fault, inject(fault)) for fault in schedule.faults if reach(made, child, start, fault)]
     wrong = [] if ended(child, END_BOUND) else ["hang: the session did not end"]
@@ -257,10 +260,10 @@ def run_schedule(made: Stack, number: int, seed: int, plan: Plan = PLAN) -> dict
     for _ in range(2):
         if exposed(made, sample) >= plan.cols:
             break
-        if schedule.resume:
+        if schedule.resume and tiled:
             again = next_session(made, plan, others)
         else:
-            again = made.run("map", arguments={**plan.arguments, "skip_used": True}, deliver=False)
+            again = made.run("map", arguments={**plan.arguments, "skip_used": True}, **job)
         if not ended(again, START):
             wrong.append("hang: the resumed session did not end")
         outcomes.append(outcome(again))

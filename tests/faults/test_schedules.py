@@ -6,15 +6,19 @@ from dataclasses import replace
 import pytest
 from benchmarks.fault_schedules import (
     KINDS,
+    LOST,
     PLAN,
     Fault,
     Schedule,
     energised_at,
     late,
     run_block,
+    run_schedule,
     running,
     summary,
 )
+from benchmarks.fault_stack import stack
+from benchmarks.faults import accounts, waveform_files
 
 KILLED = 2  # of seed 2026: kill -9 in an energised ramp, then resumed
 
@@ -48,8 +52,25 @@ def test_time_in_which_the_controller_stood_still_does_not_count():
 
 
 @pytest.mark.stack
-@pytest.mark.timeout(600)
-def test_one_schedule(tmp_path):
+def test_one_schedule_without_tiled(tmp_path):
+    with stack(tmp_path, speed="1", heartbeat=PLAN.heartbeat) as made:
+        found = run_schedule(made, KILLED, 2026, tiled=False)
+        books = accounts(made.data, made.trace.events)
+        files = waveform_files(made.data)
+    assert found["wrong"] == []
+    (fault,) = found["faults"]
+    assert (fault["kind"], fault["energised"]) == ("session_killed", True)
+    assert fault["reason"] == "heartbeat_lost"
+    assert found["twice"]["energised"] == 3
+    assert {key: books[key] for key in LOST} == dict.fromkeys(LOST, 0)
+    assert books["states"] == {"DONE": 2, "BURNED": 1}
+    assert (files["rows_read"], files["bad"]) == (files["expected"], 0)
+
+
+@pytest.mark.stack
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_one_schedule_with_everything(tmp_path):
     block = run_block(tmp_path, [KILLED], 2026)
     found = summary([block], 2026)
     assert found["wrong"] == []
