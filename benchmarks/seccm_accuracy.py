@@ -348,24 +348,23 @@ def main() -> None:
     big = SMALL if options.small else FULL
     cycled = FULL if options.cv_full else SMALL
 
-    def keep() -> None:
+    def keep(part: str, run: dict[str, Any]) -> None:
+        others = [one for one in done[part] if one["seed"] != run["seed"]]
+        done[part] = sorted([*others, run], key=lambda one: one["seed"])
         write_json(options.name, {"verdict": verdict(done), **done})
 
     for seed in options.seeds:
         world = SPECIAL.get(seed, {})
         if "plating" in options.parts:
             currents = [*PAPER, *between(seed, options.between)]
-            done["plating"].append(plating(seed, world, currents, 1, big))
-            keep()
+            keep("plating", plating(seed, world, currents, 1, big))
         if "cv" in options.parts:
-            done["cv"].append(voltammetry(seed, world, cycled))
-            keep()
+            keep("cv", voltammetry(seed, world, cycled))
     if "lead" in options.parts:
         for number, lead in enumerate(LEADS):
-            world = {"lead": lead}
             seed = options.seeds[0] + 100 + number
-            done["lead"].append(plating(seed, world, list(PAPER), options.lead_repeats, SMALL))
-            keep()
+            currents, repeats = list(PAPER), options.lead_repeats
+            keep("lead", plating(seed, {"lead": lead}, currents, repeats, SMALL))
     tables(done)
 
 
