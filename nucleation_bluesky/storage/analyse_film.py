@@ -162,6 +162,8 @@ def summarise_electrochemistry(
         # the film counts from contact, the transient from when current began to flow
         known["t_nuc"] = plating.t_nuc + plating.start - start
         known["t_nuc_uncertainty"] = plating.t_nuc_uncertainty
+    if landing.technique == "cycling" and plating is not None:
+        known["plating_end"] = plating.start + plating.duration
     if found.cycles:
         complete = [c for c in found.cycles if np.isfinite(c.ce)]
         known["cycles"] = [

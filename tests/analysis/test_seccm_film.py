@@ -58,6 +58,27 @@ def test_map_of_nucleation_times(movie, result):
     assert result.attrs["map_resolved"] == 1
 
 
+def test_film_that_the_deposit_darkens(movie, result):
+    """What follows contact mirrored: the same times, by the sign of intensity against charge."""
+    frames = movie["frames"].astype(float)
+    first = int(np.searchsorted(movie["time"], movie["contact"])) + 1
+    level = frames[first : first + 2].mean(axis=0)
+    frames[first:] = 2 * level - frames[first:]
+    time = np.linspace(0, 44, 4000)
+    summary = ElectrochemistrySummary(
+        time, -1e-9 * time, t_nuc=movie["mean"] + 1.5, t_nuc_uncertainty=0.05
+    )
+    dark = analyse_film(frames, movie["time"], PIXEL, electrochemistry_summary=summary)
+    assert dark.attrs["optical_polarity"] == -1
+    assert result.attrs["optical_polarity"] == 1
+    assert dark.attrs["t_nuc_irm"] == pytest.approx(result.attrs["t_nuc_irm"], abs=0.15)
+    assert dark["intensity"].values[-1] < 0
+    use = (dark["nucleation_time_valid"] & result["nucleation_time_valid"]).values
+    assert use.sum() > 0.8 * movie["footprint"].sum()
+    error = (dark["nucleation_time"] - result["nucleation_time"]).values[use]
+    assert np.median(np.abs(error)) < 0.3
+
+
 def test_contact_footprint_and_lead(movie, result):
     attrs = result.attrs
     error = attrs["contact_time"] - movie["contact"]

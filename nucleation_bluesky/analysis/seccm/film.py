@@ -174,6 +174,31 @@ class GroupedFilm(Film):
         return out
 
 
+@dataclass(frozen=True)
+class MirroredFilm(Film):
+    """A film that its deposit darkens, mirrored about a level so that it brightens.
+
+    Parameters
+    ----------
+    level : ndarray, shape (k,)
+        Counts, of the frames in use.
+    """
+
+    level: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def block(self, first: int, last: int) -> np.ndarray:
+        """Frames ``first:last`` of those in use, mirrored, float32."""
+        level = self.level[first:last, None, None].astype(np.float32)
+        return 2 * level - super().block(first, last).astype(np.float32)
+
+
+def mirrored(film: Film, level: np.ndarray) -> MirroredFilm:
+    """Return the film mirrored about ``level`` (counts, one for each frame in use)."""
+    return MirroredFilm(
+        film.frames, film.time, film.index, film.pixel_size, film.doubled, film.missing, level
+    )
+
+
 def group_frames(film: Film, first: int, last: int, size: int) -> GroupedFilm:
     """Average the frames ``first:last`` in groups of ``size``, read when needed."""
     count = (last - first) // size

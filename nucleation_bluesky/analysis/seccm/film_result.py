@@ -41,6 +41,9 @@ class ElectrochemistrySummary:
         s on the record's clock: plating from start to turn, stripping from turn to stop.
     cycle_ce : ndarray, shape (cycle,)
         Electrochemical efficiency.
+    plating_end : float or None
+        When the first plating ended, s on the record's clock, where that is not the first turn
+        of ``cycles``; later platings start on what it left.
     """
 
     time: np.ndarray
@@ -53,6 +56,7 @@ class ElectrochemistrySummary:
     t_nuc_uncertainty: float | None = None
     cycles: Sequence[tuple[float, float, float]] = ()
     cycle_ce: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    plating_end: float | None = None
 
 
 def film_dataset(

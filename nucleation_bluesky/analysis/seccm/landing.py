@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from nucleation_bluesky.analysis.seccm.ce_map import CycleTimes, EfficiencyMaps, efficiency_maps
+from nucleation_bluesky.analysis.seccm.charge_correlation import correlate_charge
 from nucleation_bluesky.analysis.seccm.contact import (
     Contact,
     find_footprint,
@@ -14,7 +15,7 @@ from nucleation_bluesky.analysis.seccm.contact import (
     settle_contact,
 )
 from nucleation_bluesky.analysis.seccm.drift import find_drift, lamp_factor
-from nucleation_bluesky.analysis.seccm.film import open_film, survey
+from nucleation_bluesky.analysis.seccm.film import mirrored, open_film, survey
 from nucleation_bluesky.analysis.seccm.film_result import (
     ElectrochemistrySummary,
     add_correlation,
@@ -34,6 +35,7 @@ from nucleation_bluesky.analysis.seccm.optical_time import (
 from nucleation_bluesky.analysis.seccm.smooth import Corrected
 
 MIN_OVERLAP = 3  # frames during the electrochemistry
+DARKENS = -0.8  # correlation of intensity and charge below which a deposit darkens the film
 
 
 @dataclass(frozen=True)
@@ -141,18 +143,28 @@ def analyse_film(
     level = inside / lamp
     reference = float(np.median(level[max(0, first - 8) : first])) if first > 1 else float(level[0])
     change = level / reference - level[min(first, len(level) - 1)] / reference
-    corrected = Corrected(film, lamp, shift, settings.smoothing / film.pixel_size, footprint.mask)
     last = _end_of_plating(time, electrochemistry_summary)
-    optical, local = _nucleation(corrected, time[:last], first, change[:last], settings, notes)
+    polarity = _polarity(time[first:last], change[first:last], electrochemistry_summary)
+    if polarity < 0:
+        film = mirrored(film, reference * lamp)
+        notes.append("the deposit darkens the film: all is analysed mirrored")
+    corrected = Corrected(film, lamp, shift, settings.smoothing / film.pixel_size, footprint.mask)
+    optical, local = _nucleation(
+        corrected, time[:last], first, polarity * change[:last], settings, notes
+    )
     maps = _efficiency(
         corrected, time, contact, electrochemistry_summary, settings.ce_smoothing, notes
     )
     result = film_dataset(footprint, film.pixel_size, time, change, optical, first)
+    result["intensity_rate"] *= polarity
     result["lamp"] = ("frame", lamp)
     result["drift_y"] = ("frame", shift[:, 0] * film.pixel_size, {"units": "m"})
     result["drift_x"] = ("frame", shift[:, 1] * film.pixel_size, {"units": "m"})
     add_map(result, footprint, local)
     add_efficiency(result, maps)
+    for name in ("intensity_plated", "intensity_residual"):
+        if name in result:
+            result[name] *= polarity
     add_scalars(result, footprint, contact, optical, local)
     if optical is not None:
         add_lead(result, optical, local, contact, electrochemistry_summary)
@@ -160,6 +172,7 @@ def analyse_film(
     add_correlation(result, maps, electrochemistry_summary, footprint.area)
     result.attrs |= {
         "frames": len(film),
+        "optical_polarity": polarity,
         "frames_doubled": len(film.doubled),
         "frames_missing": film.missing,
         "frame_interval": film.interval,
@@ -209,9 +222,22 @@ def _check_overlap(time: np.ndarray, summary: ElectrochemistrySummary) -> None:
 
 def _end_of_plating(time: np.ndarray, summary: ElectrochemistrySummary | None) -> int:
     """Frames until the first plating has ended: later cycles start on what it left."""
-    if summary is None or len(summary.cycles) == 0:
+    if summary is None:
         return len(time)
-    return int(np.searchsorted(time, summary.cycles[0][1] - summary.start))
+    end = summary.cycles[0][1] if len(summary.cycles) else summary.plating_end
+    return len(time) if end is None else int(np.searchsorted(time, end - summary.start))
+
+
+def _polarity(time: np.ndarray, change: np.ndarray, summary: ElectrochemistrySummary | None) -> int:
+    """Tell whether a deposit brightens (1) or, clearly, darkens the film (-1).
+
+    Interference does either, by the thickness of what lies above the electrode.
+    """
+    if summary is None:
+        return 1
+    seconds = np.asarray(summary.time) - summary.start
+    found = correlate_charge(time, change, seconds, np.asarray(summary.charge))
+    return -1 if found is not None and found.correlation < DARKENS else 1
 
 
 def _nucleation(
