@@ -81,7 +81,8 @@ CORE: tuple[PV, ...] = (
         Kind.STRING,
         "'<token>@<epoch>': arms one exposure. The token is 24 lower-case hexadecimal digits; each "
         "works once, and expires ARM:TIMEOUT after arming. Refused without owner, fresh heartbeat, "
-        "current epoch or valid parameters. Clears a latch.",
+        "current epoch or valid parameters, and (busy) while the exposure before is still ending. "
+        "Clears a latch.",
         default="",
     ),
     rw("ARM:TIMEOUT", Kind.DOUBLE, "Wall time from ARM to GO.", egu="s", default=5.0),

@@ -18,6 +18,7 @@ from nucleation_bluesky.devices.errors import ExposureFailedError, InstrumentErr
 from nucleation_bluesky.devices.guarded import ExposureGuard, GuardedDevice
 from nucleation_bluesky.ledger import Claim
 
+TOLERANCE = 1.1  # real stages are somewhat slower than their speed says
 MARGIN = 2.0  # s of wall time beyond the exposure before it counts as lost
 
 
@@ -195,7 +196,7 @@ class ControllerRun(GuardedDevice):
         UnguardedExposureError, UnreadExposureError, NotConfiguredError
             Before anything is put.
         """
-        guard, wall = self.require_guard(), self._wall() + MARGIN
+        guard, wall = self.require_guard(), TOLERANCE * self._wall() + MARGIN
         # the worker's own deadlines come first; this one is for a worker that is stuck
         status = DeviceStatus(self, timeout=wall + 4 * TIMEOUT)
         kills = self.controller.kills

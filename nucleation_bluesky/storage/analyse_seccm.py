@@ -164,6 +164,10 @@ def _one(
     missing = {**found.missing, **film.missing}
     attrs: dict[str, Any] = {**film.dataset.attrs, **_scalars(landing, found, film)}
     attrs["technique"] = landing.technique
+    if "contact_time" in attrs:
+        attrs["contact_clock"] = "movie"
+    told = {k: v for k, v in source.attrs.items() if isinstance(v, str | int | float)}
+    attrs = {**told, **attrs}
     if source.reference_scale:
         attrs["reference_scale"] = source.reference_scale
     if source.reference_offset is not None:
