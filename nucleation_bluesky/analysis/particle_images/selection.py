@@ -202,7 +202,8 @@ def region_contrast(image: np.ndarray, labels: np.ndarray, valid: np.ndarray) ->
     around = np.asarray(segmentation.expand_labels(labels, 4))
     near = np.asarray(segmentation.expand_labels(labels, 1))
     ring = (around > 0) & (near == 0) & valid
-    inside = ndimage.mean(image, labels, np.arange(1, n + 1))
+    with np.errstate(invalid="ignore"):  # a number that no pixel has: NaN
+        inside = ndimage.mean(image, labels, np.arange(1, n + 1))
     outer = np.bincount(around[ring], image[ring], n + 1)[1:]
     count = np.bincount(around[ring], minlength=n + 1)[1:]
     ground = float(np.median(image[(labels == 0) & valid])) if np.any((labels == 0) & valid) else 0
