@@ -1,10 +1,5 @@
 """Bad input to a running instrument: a clear sentence, nothing moved by the IOC's own trace."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import h5py
 import pytest
 from caproto.sync.client import read
@@ -105,29 +100,6 @@ def test_unknown_pv_and_absent_ioc(instrument, tmp_path):
     assert not (tmp_path / "data" / "journal").exists() or not list(
         (tmp_path / "data" / "journal").glob("*.jsonl")
     )
-
-
-def test_wrong_unit(tmp_path):
-    """A controller by somebody else whose height is in volts."""
-    script = tmp_path / "ioc.py"
-    source = (Path(__file__).parents[1] / "support" / "independent_ioc.py").read_text()
-    wrong = source.replace('("Z:RBV", 0.0, "nm")', '("Z:RBV", 0.0, "V")')
-    assert wrong != source
-    script.write_text(wrong)
-    prefix = "T:WRONGUNIT:"
-    process = subprocess.Popen(
-        [sys.executable, str(script), prefix],
-        env=os.environ | client_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        before = where(prefix)
-        refused(run(configuration(tmp_path, prefix)), "Z:RBV has the unit 'V'", "convertible to m")
-        assert where(prefix) == before
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 def test_corrupt_file_is_not_ingested(tmp_path):

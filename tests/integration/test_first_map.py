@@ -15,6 +15,7 @@ import xarray as xr
 from databroker import catalog
 from tiled.client import from_uri
 from tiled.profiles import create_profile, delete_profile
+from tiled.queries import Eq
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 PAGE = Path(__file__).parents[2] / "docs" / "tutorials" / "first-map.md"
@@ -111,7 +112,8 @@ def served(shell, measured):
 def test_stock_clients(shell, served, measured, monkeypatch):
     address, key = served
     client = from_uri(address, api_key=key)
-    run = client.values().last()
+    maps = Eq("start.plan_name", "nucleation_map")  # results lie beside the runs
+    run = client.search(maps).values().last()
     assert run.metadata["start"]["plan_name"] == "nucleation_map"
     table = run["primary"].read()
     assert table.sizes["time"] == 144
@@ -122,7 +124,8 @@ def test_stock_clients(shell, served, measured, monkeypatch):
     waveform = run["primary"]["afm_ramp_current"]
     part = np.asarray(waveform[3])  # one site: the server slices
     assert np.isfinite(part).sum() == int(table["afm_ramp_n_samples"][3])
-    lazy = from_uri(address, structure_clients="dask", api_key=key).values().last()
+    lazy_client = from_uri(address, structure_clients="dask", api_key=key)
+    lazy = lazy_client.search(maps).values().last()
     array = lazy["primary"]["afm_ramp_current"].read()
     assert hasattr(array, "dask")
     np.testing.assert_array_equal(np.asarray(array[3]).ravel(), part.ravel())
