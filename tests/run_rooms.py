@@ -18,7 +18,7 @@ NO_TESTS = 5  # pytest's exit code
 def rooms() -> list[Path]:
     """Directories with tests, those that need no processes first."""
     found = sorted({path.parent for path in TESTS.rglob("test_*.py")})
-    slow = ("iocs", "devices", "plans", "session", "storage", "cli", "integration", "faults")
+    slow = ("iocs", "devices", "plans", "session", "queue", "storage", "cli", "integration", "faults")
     return sorted(found, key=lambda room: (room.name in slow, room.name))
 
 
