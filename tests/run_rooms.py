@@ -12,14 +12,16 @@ import time
 from pathlib import Path
 
 TESTS = Path(__file__).parent
+STACKS = (
+    "cli", "devices", "faults", "integration", "iocs", "plans", "queue", "session", "storage",
+)  # fmt: skip
 NO_TESTS = 5  # pytest's exit code
 
 
 def rooms() -> list[Path]:
     """Directories with tests, those that need no processes first."""
     found = sorted({path.parent for path in TESTS.rglob("test_*.py")})
-    slow = ("iocs", "devices", "plans", "session", "queue", "storage", "cli", "integration", "faults")
-    return sorted(found, key=lambda room: (room.name in slow, room.name))
+    return sorted(found, key=lambda room: (room.name in STACKS, room.name))
 
 
 def pytest(*arguments: str) -> int:
