@@ -348,6 +348,8 @@ def test_not_hdf5_absent_and_truncated(copy, tmp_path):
             read_ivz(copy)
 
 
+# the HDF5 library itself may loop or crash on damaged bytes: not beside other tests
+@pytest.mark.faults
 @settings(
     max_examples=150,
     deadline=None,
