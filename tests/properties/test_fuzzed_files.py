@@ -60,7 +60,7 @@ def damaged(raw, data, top):
     return bytes(raw)
 
 
-@pytest.mark.parametrize("kind", ["seccm", "tdms"])
+@pytest.mark.parametrize("kind", [pytest.param("seccm", marks=pytest.mark.faults), "tdms"])
 @modest
 @given(data=st.data())
 def test_damaged_bytes(kind, good, tmp_path, data):
