@@ -22,7 +22,10 @@ from nucleation_bluesky.devices.errors import (
     PutTimeoutError,
 )
 
-TIMEOUT = 2.0  # s: for connecting, reading and short puts
+TIMEOUT = 2.0  # s: for reading, short puts and coming back after a lost connection
+FIRST_CONTACT = (
+    8.0  # s: searches are repeated at growing intervals, and a busy machine answers late
+)
 _RELATIVE = 1e-6  # readbacks may pass through float32 or a decimal string
 _POLL = 0.1  # s: how often a wait for completion looks at the connection
 _PVS = {pv.suffix: pv for groups in FAMILIES.values() for group in groups.values() for pv in group}
@@ -367,6 +370,7 @@ def _same(signal: ContractSignal, wanted: Any, got: Any) -> bool:
 
 
 __all__ = [
+    "FIRST_CONTACT",
     "TIMEOUT",
     "Completion",
     "ContractSignal",

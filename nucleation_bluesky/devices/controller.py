@@ -11,7 +11,7 @@ from ophyd import Device
 from nucleation_bluesky.contract.enums import AbortLocation, ControllerState, Fault, SafeState
 from nucleation_bluesky.contract.pvs import CONTRACT_VERSION, RESULT_LAYOUTS, Kind, token_check
 from nucleation_bluesky.devices._signals import (
-    TIMEOUT,
+    FIRST_CONTACT,
     ContractSignal,
     contract_signal,
     read_together,
@@ -127,16 +127,18 @@ class Controller(Device):
         Raises
         ------
         NotConnectedError
-            If nobody answers at the prefix within 2 s.
+            If nobody answers at the prefix within 8 s.
         ContractError
             If it speaks another contract.
         """
+        self.contract.require_connection(FIRST_CONTACT)
         version = self.contract.get()
         if version != CONTRACT_VERSION:
             raise ContractError(
                 f"the controller at {self.prefix} speaks '{version}', this package "
                 f"'{CONTRACT_VERSION}'; install the package version that matches the controller"
             )
+        self.family.require_connection(FIRST_CONTACT)
         self._family = self.family.get()
         if self._family not in RESULT_LAYOUTS:
             raise ContractError(
@@ -376,7 +378,7 @@ class Controller(Device):
         return result
 
 
-def check_units(device: Device, timeout: float = TIMEOUT) -> None:
+def check_units(device: Device, timeout: float = FIRST_CONTACT) -> None:
     """Connect every contract signal of a device and check its engineering unit.
 
     Raises

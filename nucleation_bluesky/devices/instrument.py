@@ -74,7 +74,7 @@ class Instrument(Device):
         Raises
         ------
         NotConnectedError
-            If nobody answers within about 2 s.
+            If nobody answers within 8 s.
         ContractError
             If the contract or the instrument family differs; WrongUnitError if a unit has another
             dimension.
