@@ -3,10 +3,10 @@
 A real areaDetector IOC serves these and more; a device that uses no others fits both.
 """
 
-from typing import Self
+from typing import Self, Unpack
 
 from nucleation_bluesky.contract.enums import ContractEnum
-from nucleation_bluesky.contract.pv import PV, Kind, rw
+from nucleation_bluesky.contract.pv import PV, Kind, PVOptions, rw
 
 EPICS_EPOCH = 631152000.0  # 1990-01-01 in seconds since 1970: areaDetector's zero of time
 FRAMES_DATASET = "/entry/data/data"  # (frames, rows, columns), uint16
@@ -164,13 +164,11 @@ class WriteStatus(AreaDetectorEnum):
     ERROR = 1, "Write error"
 
 
-def _pair(suffix: str, kind: Kind, doc: str, **kwargs: object) -> tuple[PV, PV]:
+def _pair(suffix: str, kind: Kind, doc: str, **options: Unpack[PVOptions]) -> tuple[PV, PV]:
     """Return a setpoint and its readback."""
-    readback = {k: v for k, v in kwargs.items() if k != "length"}
-    length = {"length": kwargs["length"]} if "length" in kwargs else {}
     return (
-        rw(suffix, kind, doc, **kwargs),
-        PV(f"{suffix}_RBV", kind, "Value in force.", **readback, **length),  # type: ignore[arg-type]
+        rw(suffix, kind, doc, **options),
+        PV(f"{suffix}_RBV", kind, "Value in force.", **options),
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypedDict, Unpack
 
 from nucleation_bluesky.contract.enums import ContractEnum
 
@@ -51,6 +52,25 @@ class PV:
     default: float | int | str | tuple[float, ...] = 0
 
 
-def rw(suffix: str, kind: Kind, doc: str, **kwargs: object) -> PV:
+class PVOptions(TypedDict, total=False):
+    """What else may be said of a PV (see `PV`)."""
+
+    egu: str
+    enum: type[ContractEnum]
+    length: int
+    default: float | int | str | tuple[float, ...]
+
+
+def rw(suffix: str, kind: Kind, doc: str, **options: Unpack[PVOptions]) -> PV:
     """Return a PV that clients may write."""
-    return PV(suffix, kind, doc, writable=True, **kwargs)  # type: ignore[arg-type]
+    return PV(suffix, kind, doc, writable=True, **options)
+
+
+def axis_pvs(name: str, doc: str) -> tuple[PV, ...]:
+    """Return what every axis has: target (described by ``doc``), position and travel, um."""
+    return (
+        rw(name, Kind.DOUBLE, doc, egu="um"),
+        PV(f"{name}:RBV", Kind.DOUBLE, "Position.", egu="um"),
+        PV(f"{name}:LOW", Kind.DOUBLE, "Lower limit of travel.", egu="um"),
+        PV(f"{name}:HIGH", Kind.DOUBLE, "Upper limit of travel.", egu="um"),
+    )

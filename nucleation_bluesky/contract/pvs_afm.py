@@ -1,7 +1,7 @@
 """PVs of the AFM family: ramp and compliance, software ramp, stage, amplifier, topography."""
 
 from nucleation_bluesky.contract.enums import AfterTrip, Background, Termination
-from nucleation_bluesky.contract.pv import PV, Kind, rw
+from nucleation_bluesky.contract.pv import PV, Kind, axis_pvs, rw
 
 RESULT_FIELDS: dict[str, tuple[str, str]] = {
     # name: (SI unit, meaning); the order is the layout of the RESULT waveform
@@ -138,20 +138,12 @@ AFM: tuple[PV, ...] = (
     ),
     PV("Z:RBV", Kind.DOUBLE, "Height of the tip.", egu="nm"),
     rw("Z:FEEDBACK", Kind.INT, "1 while the force feedback loop is closed.", default=1),
-    rw(
+    *axis_pvs(
         "STAGE:X",
-        Kind.DOUBLE,
         "Target. Put completion when settled; refused outside the limits, while this axis moves, "
         "during an image, and while armed or energised.",
-        egu="um",
     ),
-    PV("STAGE:X:RBV", Kind.DOUBLE, "Position.", egu="um"),
-    PV("STAGE:X:LOW", Kind.DOUBLE, "Lower limit of travel.", egu="um"),
-    PV("STAGE:X:HIGH", Kind.DOUBLE, "Upper limit of travel.", egu="um"),
-    rw("STAGE:Y", Kind.DOUBLE, "As STAGE:X.", egu="um"),
-    PV("STAGE:Y:RBV", Kind.DOUBLE, "Position.", egu="um"),
-    PV("STAGE:Y:LOW", Kind.DOUBLE, "Lower limit of travel.", egu="um"),
-    PV("STAGE:Y:HIGH", Kind.DOUBLE, "Upper limit of travel.", egu="um"),
+    *axis_pvs("STAGE:Y", "As STAGE:X."),
     rw("STAGE:STOP", Kind.INT, "Any write stops all motion."),
     rw("STAGE:SETTLE", Kind.DOUBLE, "Settling time after a move.", egu="s", default=0.005),
     rw("TOPO:X", Kind.DOUBLE, "Centre of the image.", egu="um"),

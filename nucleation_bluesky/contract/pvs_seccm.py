@@ -2,7 +2,7 @@
 
 from nucleation_bluesky.contract.enums import ContactMode
 from nucleation_bluesky.contract.program import MAX_STEPS, N_COLUMNS
-from nucleation_bluesky.contract.pv import PV, Kind, rw
+from nucleation_bluesky.contract.pv import PV, Kind, axis_pvs, rw
 
 SECCM_RESULT_FIELDS: dict[str, tuple[str, str]] = {
     # name: (SI unit, meaning); the order is the layout of the RESULT waveform
@@ -104,13 +104,9 @@ PROGRAM: tuple[PV, ...] = (
 )
 
 
-def _axis(axis: str, what: str) -> tuple[PV, ...]:
-    name = f"PIP:{axis}"
+def _axis(name: str, doc: str) -> tuple[PV, ...]:
     return (
-        rw(name, Kind.DOUBLE, what, egu="um"),
-        PV(f"{name}:RBV", Kind.DOUBLE, "Position.", egu="um"),
-        PV(f"{name}:LOW", Kind.DOUBLE, "Lower limit of travel.", egu="um"),
-        PV(f"{name}:HIGH", Kind.DOUBLE, "Upper limit of travel.", egu="um"),
+        *axis_pvs(name, doc),
         rw(f"{name}:SPEED", Kind.DOUBLE, "Speed of moves.", egu="um/s", default=2.0),
         PV(f"{name}:SPEED:MAX", Kind.DOUBLE, "Highest accepted speed.", egu="um/s"),
     )
@@ -118,13 +114,13 @@ def _axis(axis: str, what: str) -> tuple[PV, ...]:
 
 PIPETTE: tuple[PV, ...] = (
     *_axis(
-        "X",
+        "PIP:X",
         "Target. Put completion when there; refused outside the limits, while this axis moves, "
         "while armed or energised, and while the pipette is beyond PIP:Z:SAFE.",
     ),
-    *_axis("Y", "As PIP:X."),
+    *_axis("PIP:Y", "As PIP:X."),
     *_axis(
-        "Z",
+        "PIP:Z",
         "Target extension; larger is nearer to the sample. Refused outside the limits, beyond "
         "PIP:Z:SOFT_LIMIT, while it moves, and while armed or energised. There is no contact "
         "detection in such a move: an approach is a landing (GO).",
