@@ -3,6 +3,11 @@
 Readers find data by *role*, never by device name: the start document maps roles to data keys.
 """
 
+from collections.abc import Iterable, Mapping
+
+from nucleation_bluesky.contract.pvs_afm import RESULT_FIELDS
+from nucleation_bluesky.contract.pvs_seccm import SECCM_RESULT_FIELDS
+
 SCHEMA_VERSION = 1
 START_KEY = "nucleation"  # the start document's own block, a mapping
 
@@ -48,29 +53,41 @@ SECCM_START_FIELDS: dict[str, str] = {
     "'wavelength' (m)}; None without a camera.",
 }
 
+
+def _results(
+    fields: Mapping[str, tuple[str, str]], names: Iterable[str]
+) -> dict[str, tuple[str, str]]:
+    """Roles whose value and unit are those of a field of RESULT."""
+    return {name: (fields[name][0], "see RESULT") for name in names}
+
+
+_EXPOSURE_ROLES: dict[str, tuple[str, str]] = {
+    "row": ("", "row of the site where gridded"),
+    "col": ("", "column of the site where gridded"),
+    "exposure": ("", "token of the exposure in the ledger (string)"),
+}
+_TERMINATION: dict[str, tuple[str, str]] = {"termination": ("", "Termination, integer")}
+_SAMPLE_TIME: dict[str, tuple[str, str]] = {
+    "sample_time": (
+        "s",
+        "waveform, external, since sample 0; only where samples are not equally spaced",
+    )
+}
 PRIMARY_ROLES: dict[str, tuple[str, str]] = {
     # role: (SI unit, meaning); one event per exposure in the stream 'primary'
     "x": ("m", "site's x in the sample frame, as measured"),
     "y": ("m", "site's y in the sample frame, as measured"),
     "site": ("", "index of the site in the plan's list"),
-    "row": ("", "row of the site where gridded"),
-    "col": ("", "column of the site where gridded"),
-    "exposure": ("", "token of the exposure in the ledger (string)"),
-    "termination": ("", "Termination, integer"),
-    "stop_bias": ("V", "see RESULT"),
-    "stop_current": ("A", "see RESULT"),
-    "height_change": ("m", "see RESULT"),
-    "peak_current": ("A", "see RESULT"),
-    "charge": ("C", "see RESULT"),
-    "latency": ("s", "see RESULT"),
-    "n_samples": ("", "see RESULT"),
-    "n_post": ("", "see RESULT"),
-    "trip_index": ("", "see RESULT"),
-    "trip_segment": ("", "see RESULT"),
-    "start_ticks": ("s", "see RESULT"),
-    "start_utc": ("s", "see RESULT"),
-    "duration": ("s", "see RESULT"),
-    "height_feedback": ("", "see RESULT"),
+    **_EXPOSURE_ROLES,
+    **_TERMINATION,
+    **_results(
+        RESULT_FIELDS,
+        (
+            "stop_bias", "stop_current", "height_change", "peak_current", "charge", "latency",
+            "n_samples", "n_post", "trip_index", "trip_segment", "start_ticks", "start_utc",
+            "duration", "height_feedback",
+        ),
+    ),
     "vertices": ("V", "bias at the end of each segment of this site's ramp, NaN beyond"),
     "rates": ("V/s", "sweep rate of each segment of this site's ramp, NaN beyond"),
     "ramp_start": ("V", "bias at the start of this site's ramp"),
@@ -79,40 +96,26 @@ PRIMARY_ROLES: dict[str, tuple[str, str]] = {
     "bias": ("V", "waveform, external, shape (1, max_samples), NaN beyond n_samples"),
     "current": ("A", "waveform, external; negative reduces"),
     "height": ("m", "waveform, external"),
-    "sample_time": (
-        "s",
-        "waveform, external, since sample 0; only where samples are not equally spaced",
-    ),
-}
+    **_SAMPLE_TIME,
+}  # fmt: skip
 PRIMARY_STREAM = "primary"
 SECCM_ROLES: dict[str, tuple[str, str]] = {
     # role: (SI unit, meaning); one event per landing in the stream 'primary', family seccm
     "x": ("m", "landing's x in the sample frame, as measured"),
     "y": ("m", "landing's y in the sample frame, as measured"),
     "site": ("", "index of the landing in the plan's list"),
-    "row": ("", "row of the site where gridded"),
-    "col": ("", "column of the site where gridded"),
-    "exposure": ("", "token of the exposure in the ledger (string)"),
+    **_EXPOSURE_ROLES,
     "condition": ("", "index into the start document's 'conditions', -1 without"),
     "repeat": ("", "number of the repeat of that condition, from 0"),
-    "termination": ("", "Termination, integer"),
-    "stop_bias": ("V", "see RESULT"),
-    "stop_current": ("A", "see RESULT"),
-    "charge": ("C", "see RESULT"),
-    "latency": ("s", "see RESULT"),
-    "n_samples": ("", "see RESULT"),
-    "n_post": ("", "see RESULT"),
-    "trip_index": ("", "see RESULT"),
-    "trip_segment": ("", "see RESULT"),
-    "start_ticks": ("s", "see RESULT"),
-    "start_utc": ("s", "see RESULT"),
-    "duration": ("s", "see RESULT"),
-    "contact": ("", "see RESULT"),
-    "contact_index": ("", "see RESULT"),
-    "contact_z": ("m", "see RESULT"),
-    "contact_ticks": ("s", "see RESULT"),
-    "overtravel": ("m", "see RESULT"),
-    "false_contacts": ("", "see RESULT"),
+    **_TERMINATION,
+    **_results(
+        SECCM_RESULT_FIELDS,
+        (
+            "stop_bias", "stop_current", "charge", "latency", "n_samples", "n_post", "trip_index",
+            "trip_segment", "start_ticks", "start_utc", "duration", "contact", "contact_index",
+            "contact_z", "contact_ticks", "overtravel", "false_contacts",
+        ),
+    ),
     "sample_period": ("s", "time between samples"),
     "film_first": ("", "index of the landing's first frame in the stream 'film', -1 without"),
     "film_count": ("", "number of its frames"),
@@ -126,11 +129,8 @@ SECCM_ROLES: dict[str, tuple[str, str]] = {
     "current": ("A", "waveform, external; negative reduces"),
     "z": ("m", "waveform, external; extension of the pipette, larger is nearer the sample"),
     "step": ("", "waveform, external; step of the program, -1 approach, -2 after it"),
-    "sample_time": (
-        "s",
-        "waveform, external, since sample 0; only where samples are not equally spaced",
-    ),
-}
+    **_SAMPLE_TIME,
+}  # fmt: skip
 FILM_STREAM = "film"
 FILM_ROLES: dict[str, tuple[str, str]] = {
     # one row per frame, all landings one after the other

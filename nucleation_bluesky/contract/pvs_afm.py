@@ -2,6 +2,7 @@
 
 from nucleation_bluesky.contract.enums import AfterTrip, Background, Termination
 from nucleation_bluesky.contract.pv import PV, Kind, axis_pvs, rw
+from nucleation_bluesky.contract.ramp import MAX_SEGMENTS
 
 RESULT_FIELDS: dict[str, tuple[str, str]] = {
     # name: (SI unit, meaning); the order is the layout of the RESULT waveform
@@ -49,7 +50,7 @@ RAMP: tuple[PV, ...] = (
         Kind.DOUBLES,
         "Bias at the end of each segment.",
         egu="V",
-        length=16,
+        length=MAX_SEGMENTS,
         default=(-1.0,),
     ),
     rw(
@@ -57,7 +58,7 @@ RAMP: tuple[PV, ...] = (
         Kind.DOUBLES,
         "Sweep rate (magnitude) of each segment.",
         egu="V/s",
-        length=16,
+        length=MAX_SEGMENTS,
         default=(1.0,),
     ),
     rw("RAMP:SAMPLE_RATE", Kind.DOUBLE, "Samples per second.", egu="Hz", default=1000.0),

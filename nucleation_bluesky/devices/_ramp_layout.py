@@ -43,7 +43,7 @@ RAMP_SETTINGS = SettingsLayout(
 
 
 def padded(values: tuple[float, ...]) -> np.ndarray:
-    """Segment values as a fixed array, shape (16,), NaN beyond."""
+    """Segment values as a fixed array, shape (MAX_SEGMENTS,), NaN beyond."""
     table = np.full(MAX_SEGMENTS, np.nan)
     table[: len(values)] = values
     return table
