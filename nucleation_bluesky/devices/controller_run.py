@@ -2,9 +2,12 @@
 
 import threading
 import time
-from typing import Any
+import uuid
+from abc import abstractmethod
+from typing import Any, ClassVar
 
-from ophyd.status import DeviceStatus
+from ophyd import Signal
+from ophyd.status import DeviceStatus, Status
 
 from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.devices._signals import (
@@ -14,21 +17,59 @@ from nucleation_bluesky.devices._signals import (
     write_together,
 )
 from nucleation_bluesky.devices._worker import Worker
-from nucleation_bluesky.devices.errors import ExposureFailedError, InstrumentError, PutRefusedError
-from nucleation_bluesky.devices.guarded import ExposureGuard, GuardedDevice
+from nucleation_bluesky.devices.errors import (
+    BadValueError,
+    ExposureFailedError,
+    InstrumentError,
+    PutRefusedError,
+)
+from nucleation_bluesky.devices.guarded import ExposureGuard, GuardedDevice, Spec
 from nucleation_bluesky.ledger import Claim
 
 TOLERANCE = 1.1  # real stages are somewhat slower than their speed says
 MARGIN = 2.0  # s of wall time beyond the exposure before it counts as lost
 
 
-class ControllerRun(GuardedDevice):
-    """Base of the devices whose exposure is one GO.
+class NextExposure(Signal):
+    """What the next exposure is, for plans that change it from site to site.
 
-    A family says which parameters to put (`_parameters`), how long an exposure may take (`_wall`)
-    and what its reading holds beside RESULT (`_values`).
+    ``bps.abs_set(ramp.waveform, spec, wait=True)`` puts what differs from the last one. Stopping
+    it stops the device, so that a halted RunEngine leaves nothing energised.
     """
 
+    @property
+    def _device(self) -> "ControllerRun[Any]":
+        parent = self.parent
+        if not isinstance(parent, ControllerRun):
+            raise InstrumentError(f"{self.name} is no part of a device that exposes sites")
+        return parent
+
+    def check_value(self, value: Any, **_kwargs: Any) -> None:
+        """Refuse what the controller cannot run (BadValueError)."""
+        self._device.check_next(value)
+
+    def set(self, value: Any, **_kwargs: Any) -> Status:
+        """Put the parameters that changed, verified by readback."""
+        self.check_value(value)
+        return self._device.submit_next(value)
+
+    def get(self, **_kwargs: Any) -> Any:
+        """Return what is in force; None before the device was told."""
+        return self._device.spec
+
+    def stop(self, *, success: bool = False) -> None:
+        """As the device's."""
+        self._device.stop(success=success)
+
+
+class ControllerRun(GuardedDevice[Spec]):
+    """Base of the devices whose exposure is one GO.
+
+    A family says what one exposure is (`spec_type`, `check_spec`), which parameters to put for it,
+    how long it may take, and what its reading holds beside RESULT.
+    """
+
+    spec_type: ClassVar[type]
     spoiling: frozenset[Termination] = frozenset()  # orderly ends that leave a burned site
 
     file_dir = contract_signal("FILE:DIR")
@@ -43,7 +84,6 @@ class ControllerRun(GuardedDevice):
         self._idle = threading.Event()
         self._idle.set()
         self._last: dict[str, Any] = {}  # what was last put and verified, by component
-        self._seq = -1
         super().__init__(prefix, name=name, **kwargs)
 
     @property
@@ -53,23 +93,17 @@ class ControllerRun(GuardedDevice):
 
     # -- what a family says ------------------------------------------------------------------------
 
-    def _parameters(self) -> dict[str, Any]:
-        """Component name -> value of everything to put before the first exposure.
+    @abstractmethod
+    def _spec_parameters(self, spec: Spec) -> dict[str, Any]:
+        """Component name -> value of everything that follows from ``spec``."""
 
-        Raises
-        ------
-        NotConfiguredError
-            If the device was not told what to do.
-        """
-        raise NotImplementedError
-
+    @abstractmethod
     def _wall(self) -> float:
         """Longest wall time of the exposure to come, s."""
-        raise NotImplementedError
 
-    def _values(self) -> dict[str, Any]:
-        """Values of the reading that RESULT does not hold."""
-        raise NotImplementedError
+    def _fixed_parameters(self) -> dict[str, Any]:
+        """Component name -> value of what stays the same from site to site."""
+        return {}
 
     # -- parameters --------------------------------------------------------------------------------
 
@@ -83,53 +117,44 @@ class ControllerRun(GuardedDevice):
     def _signal(self, name: str) -> ContractSignal:
         return getattr(self, name)
 
+    def check_next(self, spec: Spec) -> None:
+        """Refuse what cannot be the next exposure (BadValueError)."""
+        if not isinstance(spec, self.spec_type):
+            raise BadValueError(f"{self.name} takes a {self.spec_type.__name__}, not {spec!r}")
+        self.check_spec(spec)
+        needed = self.samples(spec)
+        if self.writes_waveforms and needed > self._max_samples:
+            raise BadValueError(
+                f"this exposure may have {needed} samples, the open files take "
+                f"{self._max_samples}; configure_exposure(..., max_samples=...) before the run"
+            )
+
+    def submit_next(self, spec: Spec) -> Status:
+        """Put what the next exposure is, from the device's thread."""
+        status = Status(self, timeout=3 * TIMEOUT)
+
+        def job() -> None:
+            self._put_changed(self._spec_parameters(spec))
+            self._spec = spec
+
+        return self._worker.submit(status, job)
+
     # -- staging -----------------------------------------------------------------------------------
 
-    def stage(self) -> list[object]:
-        """Put all parameters, open the waveform files, measure the clocks.
+    def _put_parameters(self) -> None:
+        self._last.clear()  # another client may have written since
+        self._put_changed(self._spec_parameters(self.require_spec()) | self._fixed_parameters())
 
-        Raises
-        ------
-        NotConfiguredError
-            If the device was not told what to do.
-        InstrumentError
-            If the controller refuses a parameter or does not answer.
-        """
-        parameters = self._parameters()
-        controller = self.controller
-        controller.check()
-        self._leave_last_stage()
-        staged = super().stage()
-        try:
-            self._begin_stage()
-            self._last.clear()  # another client may have written since
-            self._put_changed(parameters)
-            if self._safe_policy is not None:
-                write_together(
-                    [
-                        (controller.safe_policy, int(self._safe_policy)),
-                        (controller.safe_bias, self._safe_bias),
-                    ]
-                )
-            self._open_capture()
-            controller.measure_clock()
-            controller.refresh_epoch()
-            self._seq = controller.seq.get()
-        except BaseException:
-            super().unstage()
-            raise
-        return staged
-
-    def _open_capture(self) -> None:
+    def _open_files(self) -> None:
         self._announcer = None
+        if not self.controller.capabilities.files:
+            return
+        self._close_capture()
         directory = self.data_directory
-        if directory is None or not self.controller.capabilities.files:
-            if self.controller.capabilities.files:
-                self._close_capture()
+        if directory is None:
             return
         directory.local.mkdir(parents=True, exist_ok=True)
-        prefix = self._new_files()
-        self._close_capture()
+        prefix = uuid.uuid4().hex
         write_together(
             [
                 (self.file_dir, directory.on_controller),
@@ -144,7 +169,7 @@ class ControllerRun(GuardedDevice):
                 f"the controller did not open its waveform files in {directory.on_controller} "
                 f"({self.controller.fault_description()})"
             )
-        self._start_files(prefix)
+        self._announce_files(directory, prefix)
 
     def unstage(self) -> list[object]:
         """End an exposure still under way, close the waveform files.

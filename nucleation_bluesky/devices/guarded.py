@@ -1,9 +1,11 @@
 """What exposes sites, whatever the instrument: guard, files, readings, safe stop."""
 
 import logging
-import uuid
+import math
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from bluesky.utils import NoReplayAllowed
 from ophyd import Component, Signal
@@ -14,7 +16,7 @@ from nucleation_bluesky.contract.files import waveform_path
 from nucleation_bluesky.devices._assets import DataDirectory, SegmentAnnouncer
 from nucleation_bluesky.devices._base import InstrumentDevice
 from nucleation_bluesky.devices._layout import ReadingLayout, SettingsLayout, describe_waveforms
-from nucleation_bluesky.devices._signals import soft
+from nucleation_bluesky.devices._signals import soft, write_together
 from nucleation_bluesky.devices.errors import (
     BadValueError,
     ExposureFailedError,
@@ -26,6 +28,7 @@ from nucleation_bluesky.ledger import Claim
 from nucleation_bluesky.ledger.errors import LedgerError
 
 logger = logging.getLogger(__name__)
+Spec = TypeVar("Spec")  # what one exposure does: RampSpec, Program
 
 # after these no more is known of the site than that it was energised
 _FAILURES = frozenset(
@@ -42,14 +45,28 @@ _FAILURES = frozenset(
 class ExposureGuard(Protocol):
     """What an exposing device asks of a guard (see ``ledger.Guard``)."""
 
-    def claim(self) -> Claim: ...  # noqa: D102
-    def energised(self, claim: Claim) -> None: ...  # noqa: D102
-    def finished(self, claim: Claim, outcome: dict[str, Any]) -> None: ...  # noqa: D102
-    def burned(self, claim: Claim, reason: str) -> None: ...  # noqa: D102
+    def claim(self) -> Claim:
+        """Claim the site under the probe, durably, or refuse (LedgerError)."""
+        ...
+
+    def energised(self, claim: Claim) -> None:
+        """Record that the bias is about to leave the safe state."""
+        ...
+
+    def finished(self, claim: Claim, outcome: dict[str, Any]) -> None:
+        """Record the outcome of an exposure that ended in order."""
+        ...
+
+    def burned(self, claim: Claim, reason: str) -> None:
+        """Record that the site is spoiled."""
+        ...
 
 
-class GuardedDevice(InstrumentDevice):
+class GuardedDevice(InstrumentDevice, ABC, Generic[Spec]):
     """Base of the devices that expose sites.
+
+    A device says what one exposure is (`Spec`) and how it is made; what all share is here: the
+    guard, the safe state, waveform files, readings, and how it is left safe.
 
     Attributes
     ----------
@@ -79,6 +96,8 @@ class GuardedDevice(InstrumentDevice):
         self.guard: ExposureGuard | None = None
         self.data_directory: DataDirectory | None = None
         self.rows_per_file = 500
+        self._spec: Spec | None = None
+        self._seq = -1  # SEQ of the last exposure: what a later RESULT must exceed
         self._safe_policy: SafeState | None = None
         self._safe_bias = 0.0
         self._max_samples = 0
@@ -91,7 +110,54 @@ class GuardedDevice(InstrumentDevice):
         self.configured = -1.0
         super().__init__(prefix, name=name, **kwargs)
 
+    # -- what a device says ------------------------------------------------------------------------
+
+    @abstractmethod
+    def require_spec(self) -> Spec:
+        """Return what the next exposure is.
+
+        Raises
+        ------
+        NotConfiguredError
+            If the device was not told.
+        """
+
+    @abstractmethod
+    def check_spec(self, spec: Spec, /) -> None:
+        """Refuse what the controller cannot run.
+
+        Raises
+        ------
+        BadValueError
+            Saying which limit it exceeds.
+        """
+
+    @abstractmethod
+    def samples(self, spec: Spec, /) -> int:
+        """Most samples that such an exposure can have."""
+
+    @abstractmethod
+    def _put_parameters(self) -> None:
+        """Put what the controller must know before the first exposure."""
+
+    @abstractmethod
+    def _open_files(self) -> None:
+        """Open the waveform files of a stage, where there are any."""
+
+    @abstractmethod
+    def _values(self) -> dict[str, Any]:
+        """Values of the reading that RESULT does not hold."""
+
+    @abstractmethod
+    def _settings_values(self) -> dict[str, float]:
+        """Values of the device's own settings."""
+
     # -- configuration ---------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> Spec | None:
+        """What the next exposure is; None before `configure_exposure`."""
+        return self._spec
 
     @property
     def channels(self) -> dict[str, str]:
@@ -125,17 +191,49 @@ class GuardedDevice(InstrumentDevice):
         own = self.bias_range != self.controller.capabilities.bias_range
         return "configuration (limits)" if own else "controller"
 
-    def _check_safe(self, policy: SafeState | None) -> None:
+    def _accept(
+        self,
+        spec: Spec,
+        *,
+        safe_policy: SafeState | None,
+        safe_bias: float,
+        max_samples: int | None,
+    ) -> None:
+        """Take over what the next exposures are, already checked against the controller.
+
+        Parameters
+        ----------
+        spec : Spec
+            What each does.
+        safe_policy : SafeState or None
+            None leaves the controller's own.
+        safe_bias : float
+            Bias of the safe state ``hold``, V.
+        max_samples : int or None
+            Width of a waveform row; None for what ``spec`` needs.
+
+        Raises
+        ------
+        BadValueError
+            If the row is too short, or the controller has no such safe state.
+        """
+        needed = self.samples(spec)
+        width = needed if max_samples is None else int(max_samples)
+        if width < needed:
+            raise BadValueError(
+                f"max_samples is {width}, but such an exposure may have {needed} samples"
+            )
         supported = self.controller.capabilities.safe_states
-        if policy is not None and policy not in supported:
+        if safe_policy is not None and safe_policy not in supported:
             names = ", ".join(sorted(state.label for state in supported))
             raise BadValueError(
-                f"the controller has no safe state '{policy.label}'; choose one of: {names}"
+                f"the controller has no safe state '{safe_policy.label}'; choose one of: {names}"
             )
-
-    def _settings_values(self) -> dict[str, float]:
-        """Values of the device's own settings."""
-        raise NotImplementedError
+        if not math.isfinite(safe_bias):
+            raise BadValueError("the safe bias must be finite")
+        self._spec, self._max_samples = spec, width
+        self._safe_policy, self._safe_bias = safe_policy, safe_bias
+        self.configured = time.monotonic()
 
     # -- guard -----------------------------------------------------------------------------------
 
@@ -179,28 +277,50 @@ class GuardedDevice(InstrumentDevice):
 
     # -- staging ---------------------------------------------------------------------------------
 
-    def _new_files(self) -> str:
-        """Prefix of the waveform files of one stage."""
-        return uuid.uuid4().hex
+    def stage(self) -> list[object]:
+        """Put all parameters, measure the clocks, open the waveform files.
 
-    def _start_files(self, prefix: str) -> None:
-        self._announcer = None
-        if self.data_directory is not None:
-            channels = {f"{self.name}_{c}": waveform_path(c) for c in self.channels}
-            self._announcer = SegmentAnnouncer(
-                self.data_directory.local, prefix, channels, self._max_samples
-            )
-
-    def _leave_last_stage(self) -> None:
-        """Unstage what a halted run left staged."""
+        Raises
+        ------
+        NotConfiguredError
+            If the device was not told what to do.
+        InstrumentError
+            If the controller refuses a parameter or does not answer.
+        """
+        self.require_spec()
+        controller = self.controller
+        controller.check()
         if self._staged is Staged.yes:
-            self.unstage()
+            self.unstage()  # what a halted run left behind
+        staged = super().stage()
+        try:
+            self._begin_stage()
+            self._put_parameters()
+            if self._safe_policy is not None:
+                write_together(
+                    [
+                        (controller.safe_policy, int(self._safe_policy)),
+                        (controller.safe_bias, self._safe_bias),
+                    ]
+                )
+            controller.measure_clock()
+            controller.refresh_epoch()
+            self._seq = controller.seq.get()
+            self._open_files()
+        except BaseException:
+            super().unstage()
+            raise
+        return staged
 
     def _begin_stage(self) -> None:
         self._reading, self._read_done, self._count = None, True, 0
         self._row_in_doubt = False
         for signal in (self.site, self.row, self.col):
             signal.put(-1)
+
+    def _announce_files(self, directory: DataDirectory, prefix: str) -> None:
+        channels = {f"{self.name}_{c}": waveform_path(c) for c in self.channels}
+        self._announcer = SegmentAnnouncer(directory.local, prefix, channels, self._max_samples)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -232,6 +352,7 @@ class GuardedDevice(InstrumentDevice):
         self._reading = reading
 
     def _require_orderly(self, termination: Termination) -> None:
+        """Refuse the result of an exposure that was cut short (ExposureFailedError)."""
         if termination in _FAILURES:
             raise ExposureFailedError(
                 f"the exposure ended with '{termination.label}' "

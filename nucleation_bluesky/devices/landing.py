@@ -1,11 +1,9 @@
 """Landings: approach, contact, program and withdrawal of a pipette, run by the controller."""
 
 import math
-import time
 from typing import Any
 
 from ophyd import Component, Signal
-from ophyd.status import Status
 
 from nucleation_bluesky.contract.documents import SECCM_ROLES
 from nucleation_bluesky.contract.enums import SafeState, StepMode, Termination
@@ -13,9 +11,9 @@ from nucleation_bluesky.contract.files import SECCM_CHANNELS
 from nucleation_bluesky.contract.program import Approach, Program
 from nucleation_bluesky.devices._film import FIELDS
 from nucleation_bluesky.devices._layout import ReadingLayout, SettingsLayout
-from nucleation_bluesky.devices._signals import TIMEOUT, contract_signal, read_together, soft
-from nucleation_bluesky.devices.controller_run import ControllerRun
-from nucleation_bluesky.devices.errors import BadValueError, InstrumentError, NotConfiguredError
+from nucleation_bluesky.devices._signals import contract_signal, read_together, soft
+from nucleation_bluesky.devices.controller_run import ControllerRun, NextExposure
+from nucleation_bluesky.devices.errors import BadValueError, NotConfiguredError
 
 # roles of files, and those that the camera's record reads
 OTHERS = frozenset({*SECCM_CHANNELS, "sample_time", *FIELDS})
@@ -53,38 +51,7 @@ SETTINGS = SettingsLayout(
 )
 
 
-class LandingProgram(Signal):
-    """The program of the next landing, for plans that change it from site to site.
-
-    ``bps.abs_set(landing.program, program, wait=True)`` puts what differs from the last one.
-    """
-
-    @property
-    def _landing(self) -> "Landing":
-        parent = self.parent
-        if not isinstance(parent, Landing):
-            raise InstrumentError("a program belongs to a landing device")
-        return parent
-
-    def check_value(self, value: Program, **_kwargs: Any) -> None:
-        """Refuse what the controller cannot run (BadValueError)."""
-        self._landing.check_next(value)
-
-    def set(self, value: Program, **_kwargs: Any) -> Status:
-        """Put the parameters that changed, verified by readback."""
-        self.check_value(value)
-        return self._landing.submit_program(value)
-
-    def get(self, **_kwargs: Any) -> Program | None:
-        """Return the program in force."""
-        return self._landing.spec
-
-    def stop(self, *, success: bool = False) -> None:
-        """As the landing's."""
-        self._landing.stop(success=success)
-
-
-class Landing(ControllerRun):
+class Landing(ControllerRun[Program]):
     """Lands the pipette: each trigger is one landing at the site under it.
 
     Call `configure_exposure`, attach a ``guard``, stage; then trigger. A landing without contact is
@@ -102,7 +69,8 @@ class Landing(ControllerRun):
     spoiling = frozenset({Termination.NO_CONTACT})
     hinted = "contact_z"
 
-    program = Component(LandingProgram, kind="omitted")
+    spec_type = Program
+    program = Component(NextExposure, kind="omitted")
     condition = Component(Signal, value=-1, kind="omitted")
     repeat = Component(Signal, value=-1, kind="omitted")
 
@@ -123,18 +91,12 @@ class Landing(ControllerRun):
     z_limit = contract_signal("PIP:Z:SOFT_LIMIT")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
-        self._program: Program | None = None
         self._lowest: float | None = None
         super().__init__(prefix, name=name, **kwargs)
         # rows of landings are wide: a file then holds some 100 MB
         self.rows_per_file = 64
 
     # -- configuration ---------------------------------------------------------------------------
-
-    @property
-    def spec(self) -> Program | None:
-        """The program of the next landing."""
-        return self._program
 
     @property
     def lowest(self) -> float:
@@ -179,16 +141,7 @@ class Landing(ControllerRun):
             If the controller does not answer.
         """
         self.check_spec(program)
-        needed = self.samples(program)
-        width = needed if max_samples is None else int(max_samples)
-        if width < needed:
-            raise BadValueError(f"max_samples is {width}, but this landing may have {needed}")
-        self._check_safe(safe_policy)
-        if not math.isfinite(safe_bias):
-            raise BadValueError("the safe potential must be finite")
-        self._program, self._max_samples = program, width
-        self._safe_policy, self._safe_bias = safe_policy, safe_bias
-        self.configured = time.monotonic()
+        self._accept(program, safe_policy=safe_policy, safe_bias=safe_bias, max_samples=max_samples)
 
     def check_spec(self, program: Program) -> None:
         """Refuse a program that the controller cannot run.
@@ -247,46 +200,23 @@ class Landing(ControllerRun):
         NotConfiguredError
             If there is none.
         """
-        if self._program is None:
+        if self._spec is None:
             raise NotConfiguredError(
                 f"{self.name} has no program; call {self.name}.configure_exposure(program)"
             )
-        return self._program
+        return self._spec
 
-    def check_next(self, program: Program) -> None:
-        """Refuse a program for the next site (BadValueError)."""
-        if not isinstance(program, Program):
-            raise BadValueError("the program of a landing is a Program")
-        self.check_spec(program)
-        needed = self.samples(program)
-        if self.writes_waveforms and needed > self._max_samples:
-            raise BadValueError(
-                f"this landing may have {needed} samples, the open files take {self._max_samples}; "
-                "configure_exposure(..., max_samples=...) before the run"
-            )
-
-    def submit_program(self, program: Program) -> Status:
-        """Put another program from the device's thread."""
-        status = Status(self, timeout=3 * TIMEOUT)
-
-        def job() -> None:
-            self._put_changed(self._program_parameters(program))
-            self._program = program
-
-        return self._worker.submit(status, job)
-
-    @staticmethod
-    def _program_parameters(program: Program) -> dict[str, Any]:
+    def _spec_parameters(self, spec: Program) -> dict[str, Any]:
         found: dict[str, Any] = {
-            "steps": len(program.steps),
-            "period": program.sample_period,
-            "approach_on": int(program.approach is not None),
-            "retract_distance": program.retract_distance,
-            "retract_speed": program.retract_speed,
+            "steps": len(spec.steps),
+            "period": spec.sample_period,
+            "approach_on": int(spec.approach is not None),
+            "retract_distance": spec.retract_distance,
+            "retract_speed": spec.retract_speed,
         }
-        if program.steps:
-            found["table"] = tuple(program.table().ravel().tolist())
-        if (approach := program.approach) is not None:
+        if spec.steps:
+            found["table"] = tuple(spec.table().ravel().tolist())
+        if (approach := spec.approach) is not None:
             found |= {
                 "approach_speed": approach.speed,
                 "approach_z_max": approach.z_max,
@@ -305,9 +235,6 @@ class Landing(ControllerRun):
         self.condition.put(-1)
         self.repeat.put(-1)
 
-    def _parameters(self) -> dict[str, Any]:
-        return self._program_parameters(self.require_spec())
-
     def _wall(self) -> float:
         program = self.require_spec()
         return self.samples(program) * program.sample_period
@@ -320,7 +247,7 @@ class Landing(ControllerRun):
         }
 
     def _settings_values(self) -> dict[str, float]:
-        program = self._program
+        program = self._spec
         approach = program.approach if program is not None else None
         nan = math.nan
         return {

@@ -7,6 +7,7 @@ then ``read(ramp)`` for the event. The roles are those of the controller-run ram
 
 import math
 import time
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -16,14 +17,15 @@ from ophyd.status import DeviceStatus
 
 from nucleation_bluesky.contract.enums import ControllerState, Termination
 from nucleation_bluesky.contract.ramp import RampSpec
-from nucleation_bluesky.devices._signals import TIMEOUT, contract_signal, write_together
+from nucleation_bluesky.devices._signals import TIMEOUT, contract_signal
 from nucleation_bluesky.devices._worker import Worker
+from nucleation_bluesky.devices.bias_ramp import BiasRamp
 from nucleation_bluesky.devices.errors import (
     BadValueError,
     ExposureFailedError,
     InstrumentError,
 )
-from nucleation_bluesky.devices.exposure import ExposureDevice, ExposureGuard
+from nucleation_bluesky.devices.guarded import ExposureGuard
 from nucleation_bluesky.devices.tip_bias import Measurement, TipBias
 from nucleation_bluesky.ledger import Claim
 from nucleation_bluesky.segments import SegmentWriter
@@ -83,7 +85,7 @@ def _ramp_of(part: Any) -> "SoftwareRamp":
     return parent
 
 
-class SoftwareRamp(ExposureDevice):
+class SoftwareRamp(BiasRamp):
     """A bias ramp that the plan steps; overshoot is what the plan's reaction time makes it."""
 
     begin = Component(SoftwareBegin, "", kind="omitted")
@@ -99,7 +101,6 @@ class SoftwareRamp(ExposureDevice):
         self._claim: Claim | None = None
         self._owner: ExposureGuard | None = None
         self._record: list[Measurement] = []
-        self._seq = -1
         super().__init__(prefix, name=name, **kwargs)
 
     @property
@@ -127,50 +128,21 @@ class SoftwareRamp(ExposureDevice):
 
     # -- staging ---------------------------------------------------------------------------------
 
-    def stage(self) -> list[object]:
-        """Open the waveform files (on this machine) and measure the clocks.
+    def _put_parameters(self) -> None:
+        if self.controller.capabilities.files:
+            self.file_capture.write(0)  # these waveforms are ours
 
-        Raises
-        ------
-        NotConfiguredError
-            Without a ramp.
-        InstrumentError
-            If the controller does not answer.
-        """
-        self.require_spec()
-        controller = self.controller
-        controller.check()
-        self._leave_last_stage()
-        staged = super().stage()
-        try:
-            self._begin_stage()
-            if controller.capabilities.files:
-                self.file_capture.write(0)  # these waveforms are ours
-            if self._safe_policy is not None:
-                write_together(
-                    [
-                        (controller.safe_policy, int(self._safe_policy)),
-                        (controller.safe_bias, self._safe_bias),
-                    ]
-                )
-            controller.measure_clock()
-            controller.refresh_epoch()
-            self._seq = controller.seq.get()
-            if self.data_directory is not None:
-                self.data_directory.local.mkdir(parents=True, exist_ok=True)
-                prefix = self._new_files()
-                self._writer = SegmentWriter(
-                    self.data_directory.local,
-                    prefix,
-                    self.rows_per_file,
-                    self._max_samples,
-                    extra=_TIME,
-                )
-                self._start_files(prefix)
-        except BaseException:
-            super().unstage()
-            raise
-        return staged
+    def _open_files(self) -> None:
+        self._announcer = None
+        directory = self.data_directory
+        if directory is None:
+            return
+        directory.local.mkdir(parents=True, exist_ok=True)
+        prefix = uuid.uuid4().hex
+        self._writer = SegmentWriter(
+            directory.local, prefix, self.rows_per_file, self._max_samples, extra=_TIME
+        )
+        self._announce_files(directory, prefix)
 
     def unstage(self) -> list[object]:
         """End a ramp still under way, close the files."""
@@ -244,7 +216,7 @@ class SoftwareRamp(ExposureDevice):
         return self._worker.submit(status, lambda: self._end(termination))
 
     def _end(self, termination: Termination) -> None:
-        claim, guard, spec = self._claim, self._owner, self.require_spec()
+        claim, guard = self._claim, self._owner
         if claim is None or guard is None:
             raise InstrumentError("no software ramp is under way")
         try:
@@ -252,7 +224,9 @@ class SoftwareRamp(ExposureDevice):
             result = self.controller.read_result(claim.token, self._seq)
             self._seq = int(result["seq"])
             found = Termination(int(result["termination"]))
-            self._publish_ramp(claim, spec, self._complete(result) | {"sample_rate": math.nan})
+            self._publish(
+                claim, {**self._values(), **self._complete(result), "sample_rate": math.nan}
+            )
             self._require_orderly(found)
             guard.finished(claim, result)
             self._row_in_doubt = False

@@ -1,8 +1,6 @@
-"""Common to controller-run and software ramps: the ramp, its compliance and their checks."""
+"""Bias ramps, run by the controller or stepped: the ramp, its compliance and their checks."""
 
 import math
-import time
-from collections.abc import Mapping
 from typing import Any
 
 from ophyd import Component, Signal
@@ -18,11 +16,10 @@ from nucleation_bluesky.devices._ramp_layout import (
 )
 from nucleation_bluesky.devices._signals import soft
 from nucleation_bluesky.devices.errors import BadValueError, NotConfiguredError
-from nucleation_bluesky.devices.guarded import ExposureGuard, GuardedDevice
-from nucleation_bluesky.ledger import Claim
+from nucleation_bluesky.devices.guarded import GuardedDevice
 
 
-class ExposureDevice(GuardedDevice):
+class BiasRamp(GuardedDevice[RampSpec]):
     """Base of the devices that expose sites to a bias ramp.
 
     Attributes
@@ -38,14 +35,8 @@ class ExposureDevice(GuardedDevice):
     fast_segment_end = Component(Signal, value=math.nan, kind="omitted")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
-        self._spec: RampSpec | None = None
         self._compliance = Compliance()
         super().__init__(prefix, name=name, **kwargs)
-
-    @property
-    def spec(self) -> RampSpec | None:
-        """The ramp of the next exposure."""
-        return self._spec
 
     @property
     def compliance(self) -> Compliance:
@@ -86,18 +77,14 @@ class ExposureDevice(GuardedDevice):
             If the controller does not answer.
         """
         wanted = compliance or Compliance()
-        needed = spec.n_samples + spec.n_post
-        width = needed if max_samples is None else int(max_samples)
-        if width < needed:
-            raise BadValueError(f"max_samples is {width}, but this ramp has {needed} samples")
         self.check_spec(spec)
         self._check_compliance(wanted)
-        self._check_safe(safe_policy)
-        if not math.isfinite(safe_bias):
-            raise BadValueError("the safe bias must be finite")
-        self._spec, self._compliance, self._max_samples = spec, wanted, width
-        self._safe_policy, self._safe_bias = safe_policy, safe_bias
-        self.configured = time.monotonic()
+        self._accept(spec, safe_policy=safe_policy, safe_bias=safe_bias, max_samples=max_samples)
+        self._compliance = wanted
+
+    def samples(self, spec: RampSpec) -> int:
+        """Return the samples of a ramp that runs to its end."""
+        return spec.n_samples + spec.n_post
 
     def check_spec(self, spec: RampSpec) -> None:
         """Refuse a ramp that the controller cannot run.
@@ -149,15 +136,11 @@ class ExposureDevice(GuardedDevice):
         super()._begin_stage()
         self.fast_segment_end.put(math.nan)
 
-    def _ramp_reading(self, spec: RampSpec) -> dict[str, Any]:
-        """Values of the reading that RESULT does not hold."""
-        return {**ramp_values(spec), "fast_segment_end": soft(self.fast_segment_end)}
-
-    def _publish_ramp(self, claim: Claim, spec: RampSpec, result: Mapping[str, Any]) -> None:
-        self._publish(claim, {**self._ramp_reading(spec), **result})
+    def _values(self) -> dict[str, Any]:
+        return {
+            **ramp_values(self.require_spec()),
+            "fast_segment_end": soft(self.fast_segment_end),
+        }
 
     def _settings_values(self) -> dict[str, float]:
         return compliance_values(self._spec, self._compliance)
-
-
-__all__ = ["ExposureDevice", "ExposureGuard"]
