@@ -1,6 +1,6 @@
 """Announcing waveform files: one stream_resource per segment and channel, a datum per exposure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -56,6 +56,45 @@ def file_uri(path: Path) -> str:
     return f"file://localhost{quote(str(path))}"
 
 
+def announce_file(
+    data_key: str, path: Path, dataset: str, chunk_shape: tuple[int, ...], rows: range
+) -> list[tuple[str, dict]]:
+    """Return the documents of a file that is complete: one stream_resource, one stream_datum.
+
+    Parameters
+    ----------
+    data_key : str
+        Of the stream.
+    path : Path
+        The file on this machine.
+    dataset : str
+        Path in the file.
+    chunk_shape : tuple of int
+        As the file is chunked.
+    rows : range
+        Which rows of the stream the file holds.
+    """
+    bundle = compose_stream_resource(
+        mimetype=STREAM_MIMETYPE,
+        uri=file_uri(path),
+        data_key=data_key,
+        parameters={"dataset": dataset, "chunk_shape": chunk_shape},
+    )
+    datum = _datum(bundle.compose_stream_datum, rows)
+    return [("stream_resource", dict(bundle.stream_resource_doc)), ("stream_datum", datum)]
+
+
+def _datum(compose: Callable[..., Any], rows: range) -> dict:
+    """Stream datum; the RunEngine fills in descriptor and sequence numbers."""
+    return dict(
+        compose(
+            indices=StreamRange(start=rows.start, stop=rows.stop),
+            seq_nums=StreamRange(start=0, stop=0),
+            descriptor="",
+        )
+    )
+
+
 class SegmentAnnouncer:
     """Turns recorded rows into stream documents.
 
@@ -77,7 +116,7 @@ class SegmentAnnouncer:
         self._directory, self._prefix = directory, prefix
         self._channels, self._max_samples = dict(channels), max_samples
         self._segment = -1
-        self._datum: dict[str, Any] = {}
+        self._datum: dict[str, Callable[..., Any]] = {}
         self._pending: list[tuple[str, dict]] = []
         self.count = 0  # rows announced
 
@@ -95,15 +134,9 @@ class SegmentAnnouncer:
                 )
                 self._pending.append(("stream_resource", dict(bundle.stream_resource_doc)))
                 self._datum[data_key] = bundle.compose_stream_datum
-        row = StreamRange(start=self.count, stop=self.count + 1)
+        row = range(self.count, self.count + 1)
         for compose in self._datum.values():
-            # the RunEngine fills in descriptor and sequence numbers
-            datum = compose(
-                indices=row,
-                seq_nums=StreamRange(start=0, stop=0),
-                descriptor="",  # type: ignore[arg-type]
-            )
-            self._pending.append(("stream_datum", dict(datum)))
+            self._pending.append(("stream_datum", _datum(compose, row)))
         self.count += 1
 
     def collect(self) -> Iterator[tuple[str, dict]]:

@@ -1,32 +1,31 @@
 """What an event says of its film: which frames, and how the camera's clock lies."""
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
-from ophyd import Component, Device, Signal
+from ophyd import Device
 
 from nucleation_bluesky.contract.camera import EPICS_EPOCH
+from nucleation_bluesky.devices._layout import SettingsLayout
 
-# role -> type and unit
-FIELDS: dict[str, tuple[str, str]] = {
-    "film_first": ("integer", ""),
-    "film_count": ("integer", ""),
-    "film_clock_offset": ("number", "s"),
-    "film_clock_uncertainty": ("number", "s"),
-}
+LAYOUT = SettingsLayout(
+    {
+        "first": ("integer", ""),
+        "count": ("integer", ""),
+        "clock_offset": ("number", "s"),
+        "clock_uncertainty": ("number", "s"),
+    }
+)
+FILM_RECORD_ROLES = {f"film_{entry}": entry for entry in LAYOUT.settings}
 
 
 class FilmRecord(Device):
     """Reads, for each landing, which frames of the run's film belong to it.
 
-    ``film_first`` is -1 without a film. ``film_clock_offset`` is the camera's UTC less the
-    controller's, with its standard uncertainty; NaN where it is not known.
+    ``first`` is -1 without a film. ``clock_offset`` is the camera's UTC less the controller's,
+    with its standard uncertainty; NaN where it is not known.
     """
-
-    first = Component(Signal, value=-1, kind="omitted")
-    count = Component(Signal, value=0, kind="omitted")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
         self._values: dict[str, float] = {}
@@ -36,41 +35,24 @@ class FilmRecord(Device):
     @property
     def roles(self) -> dict[str, str]:
         """Role -> data key."""
-        return {role: f"{self.name}_{role.removeprefix('film_')}" for role in FIELDS}
+        return {role: f"{self.name}_{entry}" for role, entry in FILM_RECORD_ROLES.items()}
 
     def reset(self) -> None:
         """Forget the last film."""
         self.publish(-1, 0, math.nan, math.nan)
 
     def publish(self, first: int, count: int, offset: float, uncertainty: float) -> None:
-        """Take note of a film."""
-        self._values = dict(zip(FIELDS, (first, count, offset, uncertainty), strict=True))
+        """Take note of a film: its first frame, how many, and the camera's clock (s)."""
+        values = (first, count, offset, uncertainty)
+        self._values = dict(zip(LAYOUT.settings, values, strict=True))
 
     def read(self) -> Any:
         """Return the frames of the last film."""
-        now = time.time()
-        return {
-            key: {
-                "value": int(self._values[role])
-                if FIELDS[role][0] == "integer"
-                else float(self._values[role]),
-                "timestamp": now,
-            }
-            for role, key in self.roles.items()
-        }
+        return LAYOUT.reading(self.name, self._values)
 
     def describe(self) -> Any:
         """Return the data keys."""
-        return {
-            key: {
-                "source": f"device:{self.name}",
-                "dtype": FIELDS[role][0],
-                "shape": [],
-                "dtype_numpy": "<i8" if FIELDS[role][0] == "integer" else "<f8",
-                **({"units": FIELDS[role][1]} if FIELDS[role][1] else {}),
-            }
-            for role, key in self.roles.items()
-        }
+        return LAYOUT.describe(self.name, f"device:{self.name}/")
 
 
 class FilmClock:

@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from event_model import StreamRange, compose_stream_resource
-
 from nucleation_bluesky.contract.camera import (
     FRAMES_DATASET,
     TIMESTAMP_DATASET,
     UNIQUE_ID_DATASET,
 )
-from nucleation_bluesky.contract.documents import FILM_ROLES, STREAM_MIMETYPE
-from nucleation_bluesky.devices._assets import file_uri
+from nucleation_bluesky.contract.documents import FILM_ROLES
+from nucleation_bluesky.devices._assets import announce_file
 
 DATASETS = {
     "frames": FRAMES_DATASET,
@@ -39,24 +37,10 @@ def announce_frames(
         Rows and columns of a frame.
     """
     documents: list[tuple[str, dict]] = []
-    indices = StreamRange(start=first, stop=first + frames)
     for role, dataset in DATASETS.items():
         chunk = (1, *shape) if role == "frames" else (TIMES_PER_CHUNK,)
-        bundle = compose_stream_resource(
-            mimetype=STREAM_MIMETYPE,
-            uri=file_uri(path),
-            data_key=f"{name}_{role}",
-            parameters={"dataset": dataset, "chunk_shape": chunk},
-        )
-        datum = bundle.compose_stream_datum(
-            indices=indices,
-            seq_nums=StreamRange(start=0, stop=0),
-            descriptor="",  # type: ignore[arg-type] - the RunEngine fills it in
-        )
-        documents += [
-            ("stream_resource", dict(bundle.stream_resource_doc)),
-            ("stream_datum", dict(datum)),
-        ]
+        rows = range(first, first + frames)
+        documents += announce_file(f"{name}_{role}", path, dataset, chunk, rows)
     return documents
 
 

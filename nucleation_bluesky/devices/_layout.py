@@ -65,7 +65,7 @@ class ReadingLayout:
 
 @dataclass(frozen=True)
 class SettingsLayout:
-    """Configuration of a device: type ("number" or "integer") and unit of each setting."""
+    """Numbers of a device: type ("number" or "integer") and unit of each setting."""
 
     settings: Mapping[str, tuple[str, str]]
 

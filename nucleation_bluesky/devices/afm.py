@@ -41,7 +41,7 @@ class AfmInstrument(Instrument):
         return self.stage_xy
 
     @property
-    def exposers(self) -> tuple[GuardedDevice, ...]:
+    def exposers(self) -> tuple[GuardedDevice[Any], ...]:
         """Both kinds of ramp."""
         return (self.ramp, self.software_ramp)
 

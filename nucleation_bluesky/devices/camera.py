@@ -387,6 +387,10 @@ class FilmCamera(AreaDetector):
         return self._filming
 
     def stop(self, *, success: bool = False) -> None:  # noqa: ARG002 - protocol
-        """Stop the camera without waiting."""
-        if self._filming:
+        """Stop the camera; never waits, never raises."""
+        if not self._filming:
+            return
+        try:
             self.acquire.send(int(AcquireSwitch.DONE))
+        except (InstrumentError, RuntimeError, OSError) as exc:
+            logger.critical("the camera at %s could not be stopped: %s", self.prefix, exc)

@@ -10,13 +10,12 @@ from typing import Any
 
 import h5py
 import numpy as np
-from event_model import StreamRange, compose_stream_resource
 from ophyd import Component, Signal
 from ophyd.status import DeviceStatus
 
-from nucleation_bluesky.contract.documents import STREAM_MIMETYPE, TOPOGRAPHY_ROLES
+from nucleation_bluesky.contract.documents import TOPOGRAPHY_ROLES
 from nucleation_bluesky.contract.files import TOPOGRAPHY_DATASET
-from nucleation_bluesky.devices._assets import DataDirectory, file_uri
+from nucleation_bluesky.devices._assets import DataDirectory, announce_file
 from nucleation_bluesky.devices._base import InstrumentDevice
 from nucleation_bluesky.devices._signals import (
     TIMEOUT,
@@ -31,7 +30,7 @@ from nucleation_bluesky.devices.errors import (
     NotConfiguredError,
     PutRefusedError,
 )
-from nucleation_bluesky.devices.stage import XYStage
+from nucleation_bluesky.devices.instrument import Instrument
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class TopographyImager(InstrumentDevice):
         self.data_directory: DataDirectory | None = None
         self.scan_timeout = 300.0
         self._worker = Worker(f"{name}-worker")
-        self._last: Image | None = None
+        self._last: tuple[float, float, float, Path] | None = None  # centre, pixel edge, file
         self._counts: dict[str, int] = {}
         self._pending: list[tuple[str, dict]] = []
         self._reading: dict[str, dict] | None = None
@@ -143,8 +142,9 @@ class TopographyImager(InstrumentDevice):
     def _take(self, directory: DataDirectory, x: float, y: float, size: float, pixels: int) -> None:
         directory.local.mkdir(parents=True, exist_ok=True)
         name = f"topography-{uuid.uuid4().hex}"
-        stage = getattr(self.parent, "stage_xy", None)
-        dx, dy = stage.origin if isinstance(stage, XYStage) else (0.0, 0.0)
+        dx, dy = (
+            self.parent.positioner.origin if isinstance(self.parent, Instrument) else (0.0, 0.0)
+        )
         if self.file_dir.get() != directory.on_controller:
             self.file_dir.write(directory.on_controller)
         write_together(
@@ -164,12 +164,12 @@ class TopographyImager(InstrumentDevice):
                 f"the controller took no image ({self.controller.fault_description()})"
             )
         pixel_size = size / pixels
-        self._last = Image(np.empty((0, 0)), x, y, pixel_size, path)
+        self._last = x, y, pixel_size, path
         self._announce(path, pixels)
-        now = time.time()
+        when = time.time()
         values = {"topography_x": x, "topography_y": y, "topography_pixel_size": pixel_size}
         self._reading = {
-            f"{self.name}_{role}": {"value": value, "timestamp": now}
+            f"{self.name}_{role}": {"value": value, "timestamp": when}
             for role, value in values.items()
         }
 
@@ -177,21 +177,13 @@ class TopographyImager(InstrumentDevice):
         stream = str(soft(self.stream))
         index = self._counts.get(stream, 0)
         self._counts[stream] = index + 1
-        bundle = compose_stream_resource(
-            mimetype=STREAM_MIMETYPE,
-            uri=file_uri(path),
-            data_key=f"{self.name}_topography",
-            parameters={"dataset": TOPOGRAPHY_DATASET, "chunk_shape": (1, pixels, pixels)},
+        self._pending += announce_file(
+            f"{self.name}_topography",
+            path,
+            TOPOGRAPHY_DATASET,
+            (1, pixels, pixels),
+            range(index, index + 1),
         )
-        datum = bundle.compose_stream_datum(
-            indices=StreamRange(start=index, stop=index + 1),
-            seq_nums=StreamRange(start=0, stop=0),
-            descriptor="",  # type: ignore[arg-type] - the RunEngine fills it in
-        )
-        self._pending += [
-            ("stream_resource", dict(bundle.stream_resource_doc)),
-            ("stream_datum", dict(datum)),
-        ]
 
     def read_image(self) -> Image:
         """Read back the last image from its file.
@@ -203,22 +195,19 @@ class TopographyImager(InstrumentDevice):
         InstrumentError
             If the file cannot be read here.
         """
-        last = self._last
-        if last is None:
+        if self._last is None:
             raise NotConfiguredError(f"{self.name} has taken no image yet")
+        x, y, pixel_size, path = self._last
         try:
-            with h5py.File(last.path, "r") as file:
-                dataset = file[TOPOGRAPHY_DATASET]
-                heights = np.asarray(dataset, dtype=float)
+            with h5py.File(path, "r") as file:
+                heights = np.asarray(file[TOPOGRAPHY_DATASET], dtype=float)
         except (OSError, KeyError) as exc:
             raise InstrumentError(
-                f"the image {last.path} cannot be read here ({exc}); check the mapping between "
+                f"the image {path} cannot be read here ({exc}); check the mapping between "
                 "the controller's data directory and ours"
             ) from exc
         # files follow the areaDetector convention: a leading axis of frames
-        return Image(
-            heights.reshape(heights.shape[-2:]), last.x, last.y, last.pixel_size, last.path
-        )
+        return Image(heights.reshape(heights.shape[-2:]), x, y, pixel_size, path)
 
     def read(self) -> Any:
         """Centre and pixel size of the last image.

@@ -1,7 +1,8 @@
 """What every instrument is: a controller, devices that expose sites, and a positioner."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ophyd import Component, Device
 
@@ -13,7 +14,7 @@ from nucleation_bluesky.devices.guarded import ExposureGuard, GuardedDevice
 from nucleation_bluesky.devices.stage import Positioner
 
 
-class Instrument(Device):
+class Instrument(Device, ABC):
     """Base of the instruments: connecting, guarding, staging, killing.
 
     Parameters
@@ -24,7 +25,7 @@ class Instrument(Device):
         Of the instrument.
     """
 
-    family = ""
+    family: ClassVar[str]
     controller = Component(Controller, "", kind="omitted")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
@@ -33,14 +34,14 @@ class Instrument(Device):
         super().__init__(prefix, name=name, **kwargs)
 
     @property
+    @abstractmethod
     def positioner(self) -> Positioner:
         """What moves probe and sample against each other."""
-        raise NotImplementedError
 
     @property
-    def exposers(self) -> tuple[GuardedDevice, ...]:
+    @abstractmethod
+    def exposers(self) -> tuple[GuardedDevice[Any], ...]:
         """The devices that expose sites."""
-        raise NotImplementedError
 
     @property
     def companions(self) -> tuple[Any, ...]:
@@ -151,7 +152,7 @@ class Instrument(Device):
         return sent
 
     def stop(self, *, success: bool = False) -> None:
-        """Stop motion; kill unless the run ended in order."""
-        self.positioner.stop(success=success)
+        """Kill unless the run ended in order; stop motion."""
         if self.exposing or not success:
             self.kill()
+        self.positioner.stop(success=success)

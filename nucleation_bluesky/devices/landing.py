@@ -9,14 +9,14 @@ from nucleation_bluesky.contract.documents import SECCM_ROLES
 from nucleation_bluesky.contract.enums import SafeState, StepMode, Termination
 from nucleation_bluesky.contract.files import SECCM_CHANNELS
 from nucleation_bluesky.contract.program import Approach, Program
-from nucleation_bluesky.devices._film import FIELDS
+from nucleation_bluesky.devices._film import FILM_RECORD_ROLES
 from nucleation_bluesky.devices._layout import ReadingLayout, SettingsLayout
 from nucleation_bluesky.devices._signals import contract_signal, read_together, soft
 from nucleation_bluesky.devices.controller_run import ControllerRun, NextExposure
 from nucleation_bluesky.devices.errors import BadValueError, NotConfiguredError
 
 # roles of files, and those that the camera's record reads
-OTHERS = frozenset({*SECCM_CHANNELS, "sample_time", *FIELDS})
+OTHERS = frozenset({*SECCM_CHANNELS, "sample_time", *FILM_RECORD_ROLES})
 Z_MARGIN = 0.2e-6  # m
 LAYOUT = ReadingLayout(
     roles={

@@ -119,6 +119,11 @@ class Pipette(Positioner):
     clearance = contract_signal("PIP:CLEARANCE", kind="config")
 
     @property
+    def axes(self) -> tuple[StageAxis, ...]:
+        """All axes."""
+        return (self.x, self.y, self.z)
+
+    @property
     def at_safe_height(self) -> bool:
         """Whether the controller accepts lateral moves where the pipette is."""
         z, safe = read_together([self.z.readback, self.z.safe])

@@ -54,7 +54,7 @@ class SeccmInstrument(Instrument):
         return self.pipette
 
     @property
-    def exposers(self) -> tuple[GuardedDevice, ...]:
+    def exposers(self) -> tuple[GuardedDevice[Any], ...]:
         """The landing."""
         return (self.landing,)
 
@@ -80,10 +80,10 @@ class SeccmInstrument(Instrument):
             self.camera.data_directory = DataDirectory(Path(local) / "film", seen)
 
     def stop(self, *, success: bool = False) -> None:
-        """Stop motion and camera; kill unless the run ended in order."""
+        """Kill unless the run ended in order; stop motion and camera."""
+        super().stop(success=success)
         if self.camera is not None:
             self.camera.stop(success=success)
-        super().stop(success=success)
 
     def destroy(self) -> None:
         """Close all channels."""

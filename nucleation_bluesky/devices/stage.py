@@ -152,15 +152,19 @@ class StageAxis(InstrumentDevice):
     def stop(self, *, success: bool = False) -> None:
         """Stop all motion without waiting; an exposure under way on this instrument is killed."""
         if not success:
-            self._stops += 1
-            try:
-                self.stop_signal.send(self._stops & 0x7FFFFFFF)
-            except (InstrumentError, RuntimeError, OSError) as exc:
-                logger.critical("stop could not be sent to %s: %s", self.name, exc)
+            self.halt()
         instrument = getattr(self._stage, "parent", None)
         if instrument is not None and getattr(instrument, "exposing", False):
             # a halted RunEngine stops what was moved, and knows nothing of what was triggered
             instrument.kill()
+
+    def halt(self) -> None:
+        """Stop all motion without waiting, and end a move of this axis that is under way."""
+        self._stops += 1
+        try:
+            self.stop_signal.send(self._stops & 0x7FFFFFFF)
+        except (InstrumentError, RuntimeError, OSError) as exc:
+            logger.critical("stop could not be sent to %s: %s", self.name, exc)
 
 
 class XAxis(StageAxis):
@@ -219,9 +223,18 @@ class Positioner(InstrumentDevice):
         x0, y0 = self.origin
         return Position(raw_x - x0, raw_y - y0, float(soft(self.frame_uncertainty)))
 
+    @property
+    def axes(self) -> tuple[StageAxis, ...]:
+        """All axes."""
+        return (self.x, self.y)
+
     def stop(self, *, success: bool = False) -> None:
         """Stop all axes."""
-        self.x.stop(success=success)
+        first, *others = self.axes
+        first.stop(success=success)
+        if not success:
+            for axis in others:
+                axis.halt()
 
 
 class XYStage(Positioner):

@@ -5,6 +5,7 @@ from nucleation_bluesky.contract.program import Program
 from nucleation_bluesky.devices.bias_ramp import BiasRamp
 from nucleation_bluesky.devices.controller_run import ControllerRun
 from nucleation_bluesky.devices.guarded import GuardedDevice
+from nucleation_bluesky.devices.instrument import Instrument
 
 
 class WithoutParameters(ControllerRun[Program]):
@@ -29,7 +30,7 @@ class WithoutParameters(ControllerRun[Program]):
         return {}
 
 
-@pytest.mark.parametrize("base", [GuardedDevice, ControllerRun, BiasRamp])
+@pytest.mark.parametrize("base", [GuardedDevice, ControllerRun, BiasRamp, Instrument])
 def test_a_base_is_no_device(base):
     with pytest.raises(TypeError, match="abstract"):
         base("T:", name="base")
