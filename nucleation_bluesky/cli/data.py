@@ -127,7 +127,11 @@ def _runs_command(app: typer.Typer) -> None:
     def runs(
         sample: Annotated[str | None, typer.Option(help="Only this sample.")] = None,
         technique: Annotated[str | None, typer.Option(help="Only this technique.")] = None,
-        since: Annotated[str | None, typer.Option(help="ISO date.")] = None,
+        operator: Annotated[str | None, typer.Option(help="Only this operator.")] = None,
+        since: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
+        until: Annotated[
+            str | None, typer.Option(help="ISO date, which is included, or time.")
+        ] = None,
         state: Annotated[str | None, typer.Option(help="running, success, abort or fail.")] = None,
         limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
         config: ConfigOption = None,
@@ -139,16 +143,19 @@ def _runs_command(app: typer.Typer) -> None:
                 connect(server),
                 sample=sample,
                 technique=technique,
+                operator=operator,
                 since=since,
+                until=until,
                 state=state,
                 limit=limit,
             )
-            table = Table("uid", "no.", "time", "plan", "sample", "state", "events")
+            table = Table("uid", "no.", "time", "plan", "sample", "operator", "state", "events")
             for info in found:
                 when = datetime.fromtimestamp(info.time).astimezone()
                 table.add_row(
                     *(info.uid[:8], str(info.scan_id or ""), f"{when:%Y-%m-%d %H:%M}", info.plan),
-                    *(info.sample, info.state, str(info.num_events.get("primary", ""))),
+                    *(info.sample, info.operator, info.state),
+                    str(info.num_events.get("primary", "")),
                 )
             console.print(table)
 

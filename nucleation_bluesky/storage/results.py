@@ -19,7 +19,9 @@ import xarray as xr
 from tiled.structures.core import Spec
 
 from nucleation_bluesky.contract.documents import RESULTS_CONTAINER, SCHEMA_VERSION
+from nucleation_bluesky.storage.event_table import IncompleteRunError
 from nucleation_bluesky.storage.result_files import package_version
+from nucleation_bluesky.storage.runs import series_of
 
 RESULTS_KEY = "nucleation_results"  # in a run's metadata: name of the result to its key
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -236,29 +238,52 @@ def read_result(client: Any, key: str) -> xr.Dataset:
     return dataset.assign_attrs({**dataset.attrs, **provenance})
 
 
-def maps(run: Any, name: str = "sites") -> xr.Dataset:
-    """Read the latest result of a run.
+def maps(run: Any, name: str = "sites", *, allow_partial: bool = False) -> xr.Dataset:
+    """Read the latest result of a run, or of the resumed map it is a part of.
 
     Parameters
     ----------
     run : tiled client
-        The run.
+        The run. An aborted one is complete in the sites that it holds.
     name : str
         Kind of result.
+    allow_partial : bool
+        Also a result that does not cover everything; its ``attrs["problems"]`` tells what is
+        missing.
+
+    Returns
+    -------
+    xarray.Dataset
+        Results of each site and their maps; units in ``attrs`` of every variable, origin in those
+        of the dataset.
 
     Raises
     ------
+    IncompleteRunError
+        If the run had not ended or lacked data when it was analysed, or a later run continues its
+        map, and ``allow_partial`` is False; the message says which.
     ResultError
         If the run has not been analysed.
     """
     base = run.base if hasattr(run, "base") else run
     container = base.parent
-    links = container[run.metadata["start"]["uid"]].metadata.get(RESULTS_KEY) or {}
+    uid = run.metadata["start"]["uid"]
+    metadata = container[uid].metadata
+    links = metadata.get(RESULTS_KEY) or {}
     if name not in links:
-        raise ResultError(
-            f"run {run.metadata['start']['uid'][:8]} has no result '{name}'; analyse it first"
+        ended = "" if metadata.get("stop") else "; it has not ended, or its session died"
+        raise ResultError(f"run {uid[:8]} has no result '{name}'{ended}; analyse it first")
+    result = read_result(container, links[name])
+    known = set(result.attrs["run_uids"])
+    series = [one.metadata["start"]["uid"] for one in series_of(container, run)]
+    problems = [str(text) for text in result.attrs.get("problems") or ()]
+    problems += [f"run {more[:8]} continues its map" for more in series if more not in known]
+    if problems and not allow_partial:
+        raise IncompleteRunError(
+            f"the result '{name}' of run {uid[:8]} is not complete: {'; '.join(problems)}. "
+            "Analyse it again, or allow partial data to read what is there"
         )
-    return read_result(container, links[name])
+    return result.assign_attrs({"problems": problems}) if problems else result
 
 
 def results_of(run: Any) -> dict[str, str]:

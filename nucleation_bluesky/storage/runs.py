@@ -1,16 +1,17 @@
 """Finding runs in Tiled."""
 
 import contextlib
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from tiled.queries import Comparison, Eq, SpecsQuery
+from tiled.queries import Comparison, Eq, KeyPresent, Like, SpecsQuery
 
 from nucleation_bluesky.contract.documents import START_KEY
 
 STATES = ("running", "success", "abort", "fail")
+_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 
 
 class RunNotFoundError(LookupError):
@@ -29,7 +30,7 @@ class RunInfo:
         Number in its session.
     time : float
         Start, seconds since 1970 (UTC).
-    plan, sample, technique : str
+    plan, sample, technique, operator : str
         "" where the start document does not say.
     state : str
         "running" (or unfinished: no stop document), "success", "abort" or "fail".
@@ -47,6 +48,7 @@ class RunInfo:
     plan: str
     sample: str
     technique: str
+    operator: str
     state: str
     reason: str
     num_events: dict[str, int]
@@ -65,6 +67,7 @@ def describe_run(client: Any) -> RunInfo:
         plan=str(start.get("plan_name", "")),
         sample=str(block.get("sample", start.get("sample", ""))),
         technique=str(block.get("technique", "")),
+        operator=str(start.get("operator", "")),
         state=str(stop.get("exit_status", "running")),
         reason=str(stop.get("reason", "")),
         num_events=dict(stop.get("num_events") or {}),
@@ -76,15 +79,17 @@ def _runs(client: Any) -> Any:
     return client.search(SpecsQuery(include=["BlueskyRun"], exclude=[]))
 
 
-def _timestamp(since: float | str | datetime) -> float:
-    if isinstance(since, str):
+def _timestamp(when: float | str | datetime, *, end: bool = False) -> float:
+    """Return seconds since 1970; a date alone means its beginning, or with ``end`` its end."""
+    if isinstance(when, str):
         try:
-            since = datetime.fromisoformat(since)
+            parsed = datetime.fromisoformat(when)
         except ValueError:
             raise ValueError(
-                f"'{since}' is not a date; write it as 2026-01-31 or 2026-01-31T12:00"
+                f"'{when}' is not a date; write it as 2026-01-31 or 2026-01-31T12:00"
             ) from None
-    return since.timestamp() if isinstance(since, datetime) else float(since)
+        when = parsed + timedelta(days=1) if end and _DATE.fullmatch(when) else parsed
+    return when.timestamp() if isinstance(when, datetime) else float(when)
 
 
 def find_runs(
@@ -92,11 +97,13 @@ def find_runs(
     *,
     sample: str | None = None,
     technique: str | None = None,
+    operator: str | None = None,
     since: float | str | datetime | None = None,
+    until: float | str | datetime | None = None,
     state: str | None = None,
     limit: int | None = None,
 ) -> list[RunInfo]:
-    """Return runs, the latest first.
+    """Return runs, the latest first; the server does the searching.
 
     Parameters
     ----------
@@ -104,34 +111,44 @@ def find_runs(
         Container of runs.
     sample, technique : str, optional
         As in the start document's ``nucleation`` block.
-    since : float, str or datetime, optional
-        Seconds since 1970, ISO date or datetime (local time where it names no zone).
+    operator : str, optional
+        As in the start document.
+    since, until : float, str or datetime, optional
+        Of the run's start: seconds since 1970, ISO date or datetime (local time where it names no
+        zone). A date alone as ``until`` includes that day.
     state : str, optional
-        "running", "success", "abort" or "fail".
+        "running" (or unfinished), "success", "abort" or "fail".
     limit : int, optional
         At most so many.
 
     Raises
     ------
     ValueError
-        If the state or the date is none.
+        If the state or a date is none.
     """
     if state is not None and state not in STATES:
         raise ValueError(f"'{state}' is not a state of a run ({', '.join(STATES)})")
     found = _runs(client)
-    if sample is not None:
-        found = found.search(Eq(f"start.{START_KEY}.sample", sample))
-    if technique is not None:
-        found = found.search(Eq(f"start.{START_KEY}.technique", technique))
+    for key, value in (
+        (f"start.{START_KEY}.sample", sample),
+        (f"start.{START_KEY}.technique", technique),
+        ("start.operator", operator),
+        ("stop.exit_status", None if state == "running" else state),
+    ):
+        if value is not None:
+            found = found.search(Eq(key, value))
+    if state == "running":
+        found = found.search(KeyPresent("stop", exists=False))
     if since is not None:
         found = found.search(Comparison("ge", "start.time", _timestamp(since)))
-    infos = (describe_run(node) for node in _latest_first(found))
-    picked = (info for info in infos if state is None or info.state == state)
-    return [info for number, info in enumerate(picked) if limit is None or number < limit]
+    if until is not None:
+        found = found.search(Comparison("lt", "start.time", _timestamp(until, end=True)))
+    return [describe_run(node) for node in _latest_first(found)[:limit]]
 
 
-def _latest_first(found: Any) -> Iterator[Any]:
-    return iter(found.sort(("start.time", -1)).values())
+def _latest_first(found: Any) -> Any:
+    """Return a sequence that asks the server for what is taken from it, and no more."""
+    return found.sort(("start.time", -1)).values()
 
 
 def open_run(client: Any, which: str | int = -1) -> Any:
@@ -160,26 +177,37 @@ def open_run(client: Any, which: str | int = -1) -> Any:
             return node
     except KeyError:
         pass
-    if len(which) < 6:
-        raise RunNotFoundError(f"no run '{which}'; give at least 6 characters of its uid")
-    matching = [key for key in _runs(client).keys() if key.startswith(which)]  # noqa: SIM118
+    return open_by_prefix(client, which)
+
+
+def open_by_prefix(client: Any, beginning: str) -> Any:
+    """Return the one run whose uid begins with ``beginning`` (6 characters or more).
+
+    Raises
+    ------
+    RunNotFoundError
+        If there is none, or there are several.
+    """
+    if len(beginning) < 6:
+        raise RunNotFoundError(f"no run '{beginning}'; give at least 6 characters of its uid")
+    matching: list[Any] = []
+    if re.fullmatch(r"[0-9A-Za-z-]+", beginning):  # no wildcards of the query
+        matching = _runs(client).search(Like("start.uid", f"{beginning}%")).values()[:2]
     if len(matching) != 1:
-        what = "no run" if not matching else f"{len(matching)} runs"
-        raise RunNotFoundError(f"{what} with a uid that begins with '{which}'; list the runs")
-    return client[matching[0]]
+        what = "several runs" if matching else "no run"
+        raise RunNotFoundError(f"{what} with a uid that begins with '{beginning}'; list the runs")
+    return matching[0]
 
 
-def _by_number(client: Any, number: int) -> Any:
-    if number > 0:
-        found = list(_latest_first(_runs(client).search(Eq("start.scan_id", number))))
-        index = 0
-    else:
-        found = _latest_first(_runs(client))
-        index = max(-number - 1, 0)
-        found = [node for position, node in zip(range(index + 1), found, strict=False)]
-    if len(found) <= index:
-        raise RunNotFoundError(f"there is no run number {number}; list the runs")
-    return found[index]
+def _by_number(client: Any, asked: int) -> Any:
+    found = _runs(client)
+    back = max(-asked - 1, 0)
+    if asked > 0:
+        found, back = found.search(Eq("start.scan_id", asked)), 0
+    try:
+        return _latest_first(found)[back]
+    except IndexError:
+        raise RunNotFoundError(f"there is no run number {asked}; list the runs") from None
 
 
 def series_of(client: Any, run: Any) -> list[Any]:

@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 from tiled.client import from_uri
 
 from nucleation_bluesky.callbacks.journal_owner import Owner
+from nucleation_bluesky.storage.catalog import RunCatalog, as_catalog
 from nucleation_bluesky.storage.server_files import PAUSE, ServerFiles, ServerState
 
 WAVEFORM_DIR = "waveforms"  # of the data directory; always readable by the server
@@ -38,7 +38,9 @@ class ServerInfo:
         return f"{self.uri}/"
 
 
-def connect(info: ServerInfo, *, structure_clients: str = "numpy", timeout: float = 30.0) -> Any:
+def connect(
+    info: ServerInfo, *, structure_clients: str = "numpy", timeout: float = 30.0
+) -> RunCatalog:
     """Return a Tiled client; the key travels in a header.
 
     Parameters
@@ -57,7 +59,7 @@ def connect(info: ServerInfo, *, structure_clients: str = "numpy", timeout: floa
     """
     limit = httpx.Timeout(timeout, connect=min(5.0, timeout))
     try:
-        return from_uri(
+        client = from_uri(
             f"{info.uri.rstrip('/')}/api/v1",
             structure_clients,
             api_key=info.api_key,
@@ -68,6 +70,7 @@ def connect(info: ServerInfo, *, structure_clients: str = "numpy", timeout: floa
             f"the Tiled server at {info.uri} cannot be used ({type(error).__name__}); "
             "check the address, the key and whether the server is running"
         ) from error
+    return as_catalog(client)
 
 
 def is_embedded(data_dir: Path | str, info: ServerInfo) -> bool:

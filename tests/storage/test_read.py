@@ -57,12 +57,16 @@ def test_finding(house, uid):
     (found,) = find_runs(client, sample="glass-1", technique="afm-nucleation-map", state="success")
     assert (found.uid, found.num_events) == (uid, {"primary": 20})
     assert find_runs(client, sample="other") == []
+    assert find_runs(client, technique="other") == []
     assert find_runs(client, since=found.time + 1) == []
     assert [r.uid for r in find_runs(client, since=found.time - 1)] == [uid]
+    assert find_runs(client, until=found.time - 1) == []
+    assert [r.uid for r in find_runs(client, until=found.time + 1)] == [uid]
     for which in (uid, uid[:8], -1, 1):
         assert open_run(client, which).start["uid"] == uid
-    with pytest.raises(RunNotFoundError):
-        open_run(client, "aaaaaaaa")
+    for which in ("aaaaaaaa", "%%%%%%%%", 77, -99):
+        with pytest.raises(RunNotFoundError):
+            open_run(client, which)
 
 
 def test_result_is_linked_both_ways_and_computed_once(house, uid):

@@ -1,0 +1,169 @@
+"""Finding runs and reading their results at a prompt; a real server, real files."""
+
+from datetime import datetime, timedelta
+
+import bluesky.plan_stubs as bps
+import bluesky.preprocessors as bpp
+import numpy as np
+import pytest
+import xarray as xr
+from fake_ramp import FakeRamp, block, ramp_plan
+from nucleation_bluesky.storage.event_table import IncompleteRunError
+from nucleation_bluesky.storage.read import load_ramps
+from nucleation_bluesky.storage.results import ResultError, maps, write_result
+from nucleation_bluesky.storage.runs import RunNotFoundError, find_runs, open_run
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def runs(house):
+    """A map by Ada of 20 sites, one of another sample, and one that failed; their uids."""
+    ramp = FakeRamp(house.waveforms)
+    other = block(ramp)
+    other["nucleation"] |= {"sample": "LLZTO", "technique": "seccm-landing"}
+    (first,) = house.RE(ramp_plan(ramp, 20, md={"operator": "ada"}))
+    (second,) = house.RE(ramp_plan(ramp, 3, md={**other, "operator": "bob"}))
+    started = []
+    token = house.RE.subscribe(lambda _, doc: started.append(doc["uid"]), "start")
+    with pytest.raises(RuntimeError, match="tip lost"):
+        house.RE(failing())
+    house.RE.unsubscribe(token)
+    found = [first, second, *started]
+    assert house.courier.wait_delivered(found, 40)
+    return found
+
+
+@bpp.run_decorator(md={"plan_name": "failing"})
+def failing():
+    yield from bps.null()
+    raise RuntimeError("tip lost")
+
+
+def uids(infos):
+    return [info.uid for info in infos]
+
+
+def test_finding(house, runs):
+    client = house.client
+    first, second, third = runs
+    assert uids(find_runs(client)) == [third, second, first]
+    assert uids(find_runs(client, limit=2)) == [third, second]
+    assert uids(find_runs(client, sample="LLZTO")) == [second]
+    assert uids(find_runs(client, technique="seccm-landing")) == [second]
+    assert uids(find_runs(client, operator="ada")) == [first]
+    assert uids(find_runs(client, operator="ada", sample="LLZTO")) == []
+    assert uids(find_runs(client, state="success")) == [second, first]
+    assert find_runs(client, state="running") == []
+    (failed,) = find_runs(client, state="fail")
+    assert (failed.uid, failed.reason, failed.operator) == (third, "tip lost", "")
+
+
+def test_finding_by_date(house, runs):
+    client = house.client
+    middle = find_runs(client, sample="LLZTO")[0].time
+    assert uids(find_runs(client, since=middle)) == [runs[2], runs[1]]
+    assert uids(find_runs(client, until=middle)) == [runs[0]]
+    assert uids(find_runs(client, since=middle, until=datetime.fromtimestamp(middle + 1e-3))) == [
+        runs[1]
+    ]
+    today = datetime.fromtimestamp(middle).date()
+    days = {"since": today.isoformat(), "until": (today + timedelta(days=1)).isoformat()}
+    assert len(find_runs(client, **days)) == 3
+    assert find_runs(client, until=(today - timedelta(days=1)).isoformat()) == []
+    with pytest.raises(ValueError, match="is not a date"):
+        find_runs(client, until="yesterday")
+    with pytest.raises(ValueError, match="is not a state"):
+        find_runs(client, state="done")
+
+
+def test_an_until_date_includes_that_day(house, runs):
+    day = datetime.fromtimestamp(find_runs(house.client, limit=1)[0].time).date()
+    first = datetime.fromtimestamp(find_runs(house.client)[-1].time).date()
+    if day == first:  # not over a midnight
+        assert len(find_runs(house.client, since=str(day), until=str(day))) == 3
+
+
+def test_catalog_at_a_prompt(house, runs):
+    catalog = house.client
+    first, second, third = runs
+    assert [catalog[-n].start["uid"] for n in (1, 2, 3)] == [third, second, first]
+    assert catalog[1].start["uid"] == first  # its number
+    assert catalog[second[:8]].start["uid"] == second
+    assert catalog[second].start["uid"] == second
+    assert catalog[first, "primary"].metadata["data_keys"]
+    assert uids(catalog.runs(operator="bob")) == [second]
+    assert "nothing" not in catalog
+    assert "nothing-of-the-kind" not in catalog
+    with pytest.raises(KeyError, match="no run with a uid that begins with 'abcdef12'"):
+        catalog["abcdef12"]
+    for which in (4711, -99):
+        with pytest.raises(RunNotFoundError):
+            catalog[which]
+
+
+def test_beginnings_are_no_patterns(house, runs):
+    for which in ("%%%%%%%%", "________", runs[0][:6] + "%", runs[0][:5]):
+        with pytest.raises(RunNotFoundError):
+            open_run(house.client, which)
+
+
+def test_documents_of_a_run(house, runs):
+    """As the RunEngine emitted them, from the embedded server."""
+    documents = list(open_run(house.client, runs[0]).documents())
+    names = [name for name, _ in documents]
+    assert (names[0], names[-1]) == ("start", "stop")
+    assert documents[0][1]["uid"] == runs[0]
+    assert documents[-1][1]["num_events"] == {"primary": 20}
+    rows = [doc["data"]["ramp_site"] for name, doc in documents if name == "event"]
+    for name, doc in documents:
+        rows += list(doc["data"]["ramp_site"]) if name == "event_page" else []
+    assert rows == list(range(20))
+    assert {"stream_resource", "stream_datum"} <= set(names)
+
+
+def result(sites, **attrs):
+    values = np.linspace(-1, 0, sites)
+    return xr.Dataset({"onset_bias": ("site", values, {"units": "V"})}, attrs=attrs)
+
+
+def test_a_resumed_map_is_read_as_one(house, runs):
+    ramp = FakeRamp(house.waveforms)
+    (first,) = house.RE(ramp_plan(ramp, 6))
+    assert house.courier.wait_delivered([first], 40)
+    client = house.client
+    with pytest.raises(ResultError, match="analyse it first"):
+        maps(client[first])
+    write_result(client, result(6), runs=[client[first]])
+    assert maps(client[first]).sizes == {"site": 6}
+
+    (second,) = house.RE(ramp_plan(ramp, 4, md=block(ramp, continues=first, series=first)))
+    assert house.courier.wait_delivered([second], 40)
+    for run in (client[first], client[second]):
+        assert load_ramps(run).n_sites == 10
+    with pytest.raises(IncompleteRunError, match=f"run {second[:8]} continues its map"):
+        maps(client[first])
+    old = client.maps(first, allow_partial=True)
+    assert old.attrs["problems"] == [f"run {second[:8]} continues its map"]
+    write_result(client, result(10), runs=[client[first], client[second]])
+    for which in (first, second[:8], -1):
+        found = client.maps(which)
+        assert found.sizes == {"site": 10}
+        assert found.attrs["run_uids"] == [first, second]
+        assert found["onset_bias"].attrs["units"] == "V"
+
+
+def test_a_partial_result_is_refused_unless_asked_for(house, runs):
+    client = house.client
+    run = client[runs[0]]
+    stop = {**run.metadata["stop"], "num_events": {"primary": 25}}
+    run.update_metadata({"stop": stop}, drop_revision=True)
+    with pytest.raises(IncompleteRunError, match="20 of 25 events"):
+        load_ramps(client[runs[0]])
+    problems = load_ramps(client[runs[0]], allow_partial=True).attrs["problems"]
+    write_result(client, result(20, problems=problems), runs=[client[runs[0]]])
+    with pytest.raises(IncompleteRunError, match="20 of 25 events"):
+        client.maps(runs[0])
+    found = client.maps(runs[0], allow_partial=True)
+    assert found.sizes == {"site": 20}
+    assert "20 of 25 events" in found.attrs["problems"][0]
