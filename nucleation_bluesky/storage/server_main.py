@@ -17,6 +17,7 @@ from tiled.config import parse_configs
 from tiled.server.app import build_app_from_config
 
 from nucleation_bluesky.callbacks.journal_owner import Owner
+from nucleation_bluesky.storage.hdf5_adapter import BlockwiseAdapter
 from nucleation_bluesky.storage.server_files import ServerFiles, ServerState, give_way
 
 POLL = 0.5  # s between looks at the registered users
@@ -71,6 +72,9 @@ def configuration(files: ServerFiles, readable: list[str]) -> dict[str, Any]:
                 f"duckdb:///{home / 'tables.duckdb'}",
             ],
             "readable_storage": readable,
+            "adapters_by_mimetype": {
+                "application/x-hdf5": f"{BlockwiseAdapter.__module__}:{BlockwiseAdapter.__name__}"
+            },
             # no CatalogOfBlueskyRuns spec: with it, client["maps"] would be a partial uid
         },
         "authentication": {"allow_anonymous_access": False},
