@@ -11,7 +11,8 @@ import numpy as np
 
 from nucleation_bluesky.worlds.afm.keyed import keyed_generator
 from nucleation_bluesky.worlds.seccm.camera import Drift, Sensor
-from nucleation_bluesky.worlds.seccm.electrode import Draw, Electrode, State
+from nucleation_bluesky.worlds.seccm.electrode import Electrode
+from nucleation_bluesky.worlds.seccm.electrode_state import Draw, State
 from nucleation_bluesky.worlds.seccm.footprint import Footprint
 from nucleation_bluesky.worlds.seccm.history import History
 from nucleation_bluesky.worlds.seccm.kinetics import Table
