@@ -4,7 +4,7 @@ import json
 import math
 import os
 import secrets
-import socket
+import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,21 +14,16 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from nucleation_bluesky.contract.pvs import TOKEN_LENGTH
-from nucleation_bluesky.ledger import spacing
+from nucleation_bluesky.ledger import mounts, spacing
 from nucleation_bluesky.ledger.database import Database
 from nucleation_bluesky.ledger.errors import (
     BadPositionError,
     IllegalTransitionError,
     LedgerError,
-    UnknownSampleError,
-    UnregisteredMountError,
 )
-from nucleation_bluesky.ledger.lease import Lease
-from nucleation_bluesky.ledger.process import boot_id, process_start
+from nucleation_bluesky.ledger.lease import Lease, Leases
 from nucleation_bluesky.ledger.records import Exposure, Mount, Registration, SiteClaim
-from nucleation_bluesky.ledger.schema import ExposureState, MountKind
-
-LEASE_DURATION = 60.0  # s; matters to other hosts only, this host asks the process table
+from nucleation_bluesky.ledger.schema import ExposureState
 
 _EXPOSURES = """
 SELECT e.id, e.token, e.sample, e.epoch, e.frame, e.x, e.y, e.position_uncertainty, e.technique,
@@ -59,7 +54,7 @@ class Ledger:
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = Path(path).expanduser()
         self._db = Database(self.path, read_only=read_only)
-        self._leases: dict[str, float] = {}  # owners held by this process -> expiry
+        self._leases = Leases(self._db)
 
     def __enter__(self) -> Self:
         return self
@@ -86,11 +81,7 @@ class Ledger:
         LedgerError
             If the name is empty.
         """
-        if not sample.strip():
-            raise LedgerError("a sample needs a name")
-        with self._db.transaction() as db:
-            if not db.execute("SELECT 1 FROM samples WHERE sample = ?", (sample,)).fetchone():
-                db.execute("INSERT INTO samples VALUES (?, ?, ?)", (sample, time.time(), note))
+        mounts.add_sample(self._db, sample, note)
 
     def samples(self) -> list[str]:
         """Names of all samples in order of addition."""
@@ -120,34 +111,11 @@ class Ledger:
         UnknownSampleError
             If the sample was not added.
         """
-        if isinstance(registration, str) and registration != "new_area":
-            raise LedgerError(f"registration is a Registration or 'new_area', not {registration!r}")
-        with self._db.transaction() as db:
-            if not db.execute("SELECT 1 FROM samples WHERE sample = ?", (sample,)).fetchone():
-                raise UnknownSampleError(f"sample '{sample}' is not in the ledger; add it first")
-            last = db.execute(
-                "SELECT epoch, area FROM mounts WHERE sample = ? ORDER BY epoch DESC LIMIT 1",
-                (sample,),
-            ).fetchone()
-            epoch, area = (last[0] + 1, last[1]) if last else (1, 1)
-            place, kind = Registration(0.0, 0.0), MountKind.UNREGISTERED
-            if isinstance(registration, Registration):
-                place, kind = registration, MountKind.REGISTERED
-            elif registration == "new_area":
-                kind, area = MountKind.NEW_AREA, area + (1 if last else 0)
-            db.execute(
-                "INSERT INTO mounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(sample, epoch, time.time(), kind.value, area),
-                    *(place.dx, place.dy, place.angle, place.uncertainty),
-                ),
-            )
-        return epoch
+        return mounts.add_mount(self._db, sample, registration)
 
     def mounts(self, sample: str) -> list[Mount]:
         """All mounts of a sample, oldest first."""
-        rows = self._db.query("SELECT * FROM mounts WHERE sample = ? ORDER BY epoch", sample)
-        return [Mount(r[0], r[1], r[2], MountKind(r[3]), r[4], Registration(*r[5:])) for r in rows]
+        return mounts.mounts(self._db, sample)
 
     def current_mount(self, sample: str, epoch: int | None = None) -> Mount:
         """Return the last mount of a sample.
@@ -159,33 +127,7 @@ class Ledger:
         UnregisteredMountError
             If earlier exposures exist from which this mount's frame is not known.
         """
-        rows = self._db.query(
-            "SELECT * FROM mounts WHERE sample = ? ORDER BY epoch DESC LIMIT 1", sample
-        )
-        if not rows:
-            raise UnknownSampleError(
-                f"sample '{sample}' has no mount in the ledger; add the sample and mount it first"
-            )
-        row = rows[0]
-        mount = Mount(row[0], row[1], row[2], MountKind(row[3]), row[4], Registration(*row[5:]))
-        if epoch is not None and epoch != mount.epoch:
-            raise UnknownSampleError(
-                f"sample '{sample}' is at mount {mount.epoch}, not {epoch}: positions of mount "
-                f"{epoch} mean nothing now; start a session with the present mount"
-            )
-        if mount.kind is MountKind.UNREGISTERED:
-            earlier = self._db.query(
-                "SELECT count(*) FROM exposures WHERE sample = ? AND epoch < ?",
-                sample,
-                mount.epoch,
-            )[0][0]
-            if earlier:
-                raise UnregisteredMountError(
-                    f"sample '{sample}' has {earlier} exposures from earlier mounts, and where "
-                    f"they lie in mount {mount.epoch} is not known; mount it with a registration "
-                    "(dx, dy, angle, uncertainty) or declare a new area"
-                )
-        return mount
+        return mounts.present_mount(self._db, sample, epoch)
 
     # ------------------------------------------------------------------ exposures
 
@@ -206,7 +148,7 @@ class Ledger:
         token = secrets.token_hex(TOKEN_LENGTH // 2)
         now = time.time()
         with self._db.transaction() as db:
-            held = self._hold(db, site.owner, now)
+            held = self._leases.renew(db, site.owner, now)
             mount = self.current_mount(site.sample, site.epoch)
             u, v = mount.registration.apply(np.array([site.x, site.y])).tolist()
             uncertainty = math.hypot(site.position_uncertainty, mount.registration.uncertainty)
@@ -223,7 +165,7 @@ class Ledger:
             if number is None:  # pragma: no cover - sqlite always sets it after an INSERT
                 raise LedgerError("the ledger gave no number to the exposure")
             self._enter(db, number, ExposureState.CLAIMED, {}, now)
-        self._leases[site.owner] = held  # not before the commit: a refused claim takes it back
+        self._leases.keep(site.owner, held)
         return Exposure(
             number, token, site.sample, site.epoch, site.frame, site.x, site.y,
             site.position_uncertainty, site.technique, site.owner, now, ExposureState.CLAIMED,
@@ -344,23 +286,16 @@ class Ledger:
             If another living process holds the same owner's name.
         """
         with self._db.transaction() as db:
-            held = self._hold(db, owner, time.time(), force=True)
-        self._leases[owner] = held
+            held = self._leases.renew(db, owner, time.time(), force=True)
+        self._leases.keep(owner, held)
 
     def release_lease(self, owner: str) -> None:
         """Give the lease up; claims still open are then burned by the next recovery."""
-        with self._db.transaction() as db:
-            db.execute(
-                "UPDATE leases SET released = 1 WHERE owner = ? AND pid = ?", (owner, os.getpid())
-            )
-        self._leases.pop(owner, None)
+        self._leases.release(owner)
 
     def leases(self) -> list[Lease]:
         """All leases ever taken."""
-        rows = self._db.query(
-            "SELECT owner, pid, host, boot, process_start, expiry, released FROM leases"
-        )
-        return [Lease(*row[:6], released=bool(row[6])) for row in rows]
+        return self._leases.every()
 
     def recover(self) -> list[Exposure]:
         """Burn open claims whose owner is dead; those of living owners are left alone.
@@ -387,31 +322,6 @@ class Ledger:
 
     # ------------------------------------------------------------------ internals
 
-    def _hold(self, db: Any, owner: str, now: float, *, force: bool = False) -> float:
-        """Hold or renew the lease within a transaction; returns its expiry."""
-        expiry = self._leases.get(owner, 0.0)
-        if not force and expiry > now + LEASE_DURATION / 2:
-            return expiry
-        row = db.execute(
-            "SELECT owner, pid, host, boot, process_start, expiry, released FROM leases "
-            "WHERE owner = ?",
-            (owner,),
-        ).fetchone()
-        start = process_start(os.getpid()) or ""
-        mine = (os.getpid(), socket.gethostname(), boot_id(), start)
-        if row and row[1:5] != mine and Lease(*row[:6], released=bool(row[6])).alive(now):
-            raise LedgerError(
-                f"session '{owner}' is held by process {row[1]} on {row[2]}; end that one or use "
-                "another session name"
-            )
-        db.execute(
-            "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (owner) DO UPDATE SET "
-            "pid = excluded.pid, host = excluded.host, boot = excluded.boot, "
-            "process_start = excluded.process_start, expiry = excluded.expiry, released = 0",
-            (owner, *mine, now + LEASE_DURATION),
-        )
-        return now + LEASE_DURATION
-
     def _transition(self, exposure: int, state: ExposureState, detail: dict[str, Any]) -> None:
         try:
             with self._db.transaction() as db:
@@ -425,7 +335,11 @@ class Ledger:
 
     @staticmethod
     def _enter(
-        db: Any, exposure: int, state: ExposureState, detail: dict[str, Any], now: float
+        db: sqlite3.Connection,
+        exposure: int,
+        state: ExposureState,
+        detail: dict[str, Any],
+        now: float,
     ) -> None:
         db.execute(
             "INSERT INTO transitions VALUES (NULL, ?, ?, ?, ?)",
