@@ -41,6 +41,11 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
+def reserve_path(directory: Path, stem: str) -> Path:
+    """File that holds space on the disk for the end of a journal."""
+    return directory / f".{stem}.reserve"
+
+
 class RunFile:
     """The open journal of one run."""
 
@@ -57,7 +62,7 @@ class RunFile:
             "run": start["uid"],
         }
         first = encode("header", header) + encode("start", start)
-        self._reserve = directory / f".{self.stem}.reserve"
+        self._reserve = reserve_path(directory, self.stem)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._fd = os.open(self.path, flags, 0o600)
         # the lock dies with the process: recovery can tell a live journal from a dead one
@@ -208,11 +213,11 @@ class Journal:
             return
         run = self._find_run(name, doc)
         target = self._runs.get(run) if run is not None else None
-        if target is None:
+        if run is None or target is None:
             raise JournalError(f"a '{name}' document belongs to no run this journal has seen")
         target.write(encode(name, doc))
         if name == "descriptor":
-            self._run_of[doc["uid"]] = run  # type: ignore[assignment]
+            self._run_of[doc["uid"]] = run
             if doc.get("name") in self.sync_streams:
                 self._synced.add(doc["uid"])
         # what a file holds before a synced event is on the disk with it: stream_datum, which comes

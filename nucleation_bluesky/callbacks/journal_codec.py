@@ -135,10 +135,9 @@ def _unpack(found: dict[str, Any]) -> Any:  # noqa: PLR0911 (one return per kind
     tag = found.get(TAG)
     if tag is None:
         return found
-    value = found.get("value")
     match tag:
         case "float":
-            return float(str(value))
+            return float(found["value"])
         case "ndarray" | "scalar":
             return _unpack_numpy(found)
         case "dict":
@@ -146,15 +145,15 @@ def _unpack(found: dict[str, Any]) -> Any:  # noqa: PLR0911 (one return per kind
         case "bytes":
             return base64.b64decode(found["data"])
         case "complex":
-            return complex(*value)  # type: ignore[misc]
+            return complex(*found["value"])
         case "datetime":
-            return datetime.fromisoformat(str(value))
+            return datetime.fromisoformat(found["value"])
         case "date":
-            return date.fromisoformat(str(value))
+            return date.fromisoformat(found["value"])
         case "time":
-            return time.fromisoformat(str(value))
+            return time.fromisoformat(found["value"])
         case "timedelta":
-            days, seconds, microseconds = value  # type: ignore[misc]
+            days, seconds, microseconds = found["value"]
             return timedelta(days, seconds, microseconds)
     raise DamagedLineError(f"unknown value type '{tag}'; was this written by a newer version?")
 

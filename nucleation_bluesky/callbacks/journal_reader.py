@@ -72,10 +72,13 @@ class JournalReader:
 
     @property
     def owner(self) -> Owner:
-        """The process that writes, or wrote, the journal."""
+        """The process that writes, or wrote, the journal (JournalDamagedError if unknown)."""
         if self.header is None:
             raise JournalDamagedError(f"{self.path.name} has no header")
-        return Owner.from_dict(self.header["owner"])
+        try:
+            return Owner.from_dict(self.header["owner"])
+        except (KeyError, ValueError) as error:
+            raise JournalDamagedError(f"{self.path.name} does not name its owner") from error
 
     def read(self, limit: int = 8_000_000) -> list[Document]:
         """Return the documents that were completed since the last call.

@@ -9,9 +9,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from nucleation_bluesky.callbacks.journal import CLOSED_SUFFIX, sync_directory
+from nucleation_bluesky.callbacks.journal import CLOSED_SUFFIX, reserve_path, sync_directory
 from nucleation_bluesky.callbacks.journal_codec import encode
-from nucleation_bluesky.callbacks.journal_reader import JournalReader, is_open, journals, stem
+from nucleation_bluesky.callbacks.journal_reader import (
+    JournalDamagedError,
+    JournalReader,
+    is_open,
+    journals,
+    stem,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +36,13 @@ class Closed:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Tell whether an open journal's owner is dead; this only reads."""
+    """Tell whether an open journal's owner is dead; this only reads.
+
+    Raises
+    ------
+    JournalDamagedError
+        If its beginning cannot be read.
+    """
     try:
         with JournalReader(path) as reader:
             reader.read()
@@ -84,7 +96,7 @@ def close_journal(path: Path | str, reason: str) -> Closed | None:
         os.fsync(file.fileno())
         final = path.with_name(f"{stem(path)}{CLOSED_SUFFIX}")
         path.rename(final)
-        path.with_name(f".{stem(path)}.reserve").unlink(missing_ok=True)
+        reserve_path(path.parent, stem(path)).unlink(missing_ok=True)
         sync_directory(path.parent)
     logger.warning("closed the journal of run %s: %s", summary.start, reason)
     return Closed(final, summary.start, dict(summary.events))
@@ -118,15 +130,21 @@ def _summary(reader: JournalReader) -> _Summary:
 
 
 def recover(directory: Path | str) -> list[Closed]:
-    """Close every journal whose owner is dead; those of live sessions are left alone."""
+    """Close every journal whose owner is dead; those of live sessions are left alone.
+
+    A damaged one is left as it is, and told in the log: it must not keep the others open.
+    """
     closed = []
     for path in journals(directory):
-        if not is_open(path) or not is_abandoned(path):
-            continue
         try:
+            if not is_open(path) or not is_abandoned(path):
+                continue
             done = close_journal(path, "the session ended without closing the run")
         except (OwnerAliveError, FileNotFoundError):
             continue  # another process was faster
+        except JournalDamagedError as error:
+            logger.error("a journal of a dead session stays open: %s", error)  # noqa: TRY400 - the message says all
+            continue
         if done is not None:
             closed.append(done)
     return closed

@@ -17,7 +17,7 @@ TRIPS = frozenset(
 
 @dataclass(frozen=True)
 class Site:
-    """One event: what the displays show of a site (None where the event does not say)."""
+    """One event: what the displays show of a site; -1 and NaN where the event does not say."""
 
     number: int
     row: int

@@ -14,7 +14,8 @@ from bluesky import plans as bp
 from bluesky.preprocessors import set_run_key_wrapper
 from event_model import DocumentNames, schema_validators
 from nucleation_bluesky.callbacks import journal as journal_module
-from nucleation_bluesky.callbacks.journal import Journal, JournalError
+from nucleation_bluesky.callbacks.journal import FORMAT, Journal, JournalError
+from nucleation_bluesky.callbacks.journal_codec import encode
 from nucleation_bluesky.callbacks.journal_reader import (
     JournalDamagedError,
     JournalReader,
@@ -237,3 +238,18 @@ def test_torn_last_line_waits(engine, tmp_path):
         with Path(path).open("ab") as file:
             file.write(whole[-20:])
         assert reader.read()[0][0] == "stop"
+
+
+def test_a_damaged_journal_does_not_keep_the_others_open(tmp_path):
+    dead_session(tmp_path)
+    (sound,) = journals(tmp_path)
+    content = sound.read_bytes()
+    lines = content.splitlines(keepends=True)
+    damaged = sound.with_name(f"0{sound.name}")  # comes first
+    damaged.write_bytes(lines[0] + lines[1].replace(b"start", b"stagt") + b"".join(lines[2:]))
+    nameless = sound.with_name(f"1{sound.name}")
+    nameless.write_bytes(encode("header", {"format": FORMAT, "version": 1, "owner": {}}))
+    assert [closed.path.name for closed in recover(tmp_path)] == [sound.name.replace(".open", "")]
+    assert is_open(damaged)
+    assert damaged.exists()
+    assert nameless.exists()
