@@ -17,7 +17,7 @@ from nucleation_bluesky.plans.landing_visit import FootprintHook, LandingVisit
 from nucleation_bluesky.plans.seccm_instrument import SeccmParts
 from nucleation_bluesky.plans.sites import Sites, single
 from nucleation_bluesky.plans.staged_run import staged_run
-from nucleation_bluesky.plans.start_document import nucleation_metadata, stock_metadata
+from nucleation_bluesky.plans.start_document import nucleation_metadata, plain, stock_metadata
 
 
 def here_or(parts: SeccmParts, x: float | None, y: float | None) -> Sites:
@@ -167,18 +167,3 @@ def landings_run(visit: LandingVisit, md: Mapping[str, Any]) -> MsgGenerator[Lan
         if guard is not None:
             guard.min_distance = distance
     return result
-
-
-def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as JSON takes them."""
-    return {key: _plain(value) for key, value in arguments.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -4,77 +4,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import bluesky.plan_stubs as bps
 from bluesky.protocols import Readable
-from bluesky.utils import MsgGenerator, plan
+from bluesky.utils import MsgGenerator
 
-from nucleation_bluesky.contract.documents import TOPOGRAPHY_STREAMS
-from nucleation_bluesky.plans import sites as site_lists
 from nucleation_bluesky.plans.adaptive import AdaptiveRamp, AdaptiveSettings
 from nucleation_bluesky.plans.decorator import checked_plan
-from nucleation_bluesky.plans.instrument import ImageParameters, Parts, parts_of
+from nucleation_bluesky.plans.instrument import ImageParameters, parts_of
+from nucleation_bluesky.plans.maps import image_around, make_map, make_tracker, whole
 from nucleation_bluesky.plans.parameters import RampParameters
-from nucleation_bluesky.plans.registration import DriftTracker, Reference, RegistrationLimits
-from nucleation_bluesky.plans.sites import Sites
+from nucleation_bluesky.plans.registration import Reference, RegistrationLimits
+from nucleation_bluesky.plans.site_choice import choose_sites
 from nucleation_bluesky.plans.software_ramp import StepSettings
-from nucleation_bluesky.plans.start_document import nucleation_metadata, stock_metadata
-from nucleation_bluesky.plans.stubs import take_topography
-from nucleation_bluesky.plans.visit import MapResult, Visit, whole_run
+from nucleation_bluesky.plans.visit import MapResult, Visit
 
 TECHNIQUE = "afm-nucleation-map"
 FAST_RATIO = 5.0  # fast approach by default, times the measuring rate
-
-
-def choose_sites(
-    parts: Parts,
-    *,
-    rows: int,
-    cols: int,
-    pitch: float,
-    origin: Sequence[float] | None,
-    angle: float,
-    lattice: str,
-    sites: Sequence[Sequence[float]] | None,
-    site_file: str,
-    region: Sequence[Sequence[float]] | None,
-    order: str,
-    seed: int,
-) -> Sites:
-    """Sites from a plan's arguments; see `nucleation_map`.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range or the arguments contradict each other.
-    """
-    if sites is not None and site_file:
-        raise ValueError("give either sites or site_file, not both")
-    if sites is not None:
-        chosen = site_lists.custom(sites)
-    elif site_file:
-        chosen = site_lists.from_csv(site_file)
-    elif lattice in ("square", "hexagonal"):
-        make = site_lists.grid if lattice == "square" else site_lists.hexagonal
-        chosen = make(rows, cols, pitch, origin=(0.0, 0.0), angle=angle)
-        if origin is None:
-            (low_x, high_x), (low_y, high_y) = parts.travel
-            (first_y, last_y), (first_x, last_x) = chosen.extents
-            origin = (
-                (low_x + high_x - first_x - last_x) / 2,
-                (low_y + high_y - first_y - last_y) / 2,
-            )
-        chosen = make(rows, cols, pitch, origin=tuple(origin), angle=angle)
-    else:
-        raise ValueError(f"lattice '{lattice}' is not square or hexagonal")
-    if region is not None:
-        if len(region) == 2:
-            (x0, y0), (x1, y1) = region
-            chosen = chosen.inside_box((x0, x1), (y0, y1))
-        else:
-            chosen = chosen.inside_polygon(region)
-    if order in ("raster", "snake") and chosen.shape is None:
-        order = "given"
-    return chosen.ordered(order, seed)
 
 
 @checked_plan
@@ -194,7 +138,7 @@ def nucleation_map(
     arguments = {key: value for key, value in locals().items() if key not in ("instrument", "md")}
     parts = parts_of(instrument)
     chosen = choose_sites(
-        parts,
+        parts.travel,
         rows=rows,
         cols=cols,
         pitch=pitch,
@@ -238,8 +182,7 @@ def nucleation_map(
         )
     image = None
     if image_before_after:
-        parts.need_imager("image_before_after")
-        image = ImageParameters.around(chosen, image_size, image_pixels)
+        image = image_around(parts, chosen, image_size, image_pixels)
     visit.every = whole("reregister_every", reregister_every)
     if reregister_every or reference is not None:
         visit.tracker = make_tracker(
@@ -248,70 +191,19 @@ def nucleation_map(
             RegistrationLimits(min_quality, max_shift),
             reference,
         )
-    keys = dict(visit.exposer.roles)
-    roles = {**keys, **image_roles(parts, image is not None or visit.tracker is not None)}
     arguments["reference"] = reference is not None
-    metadata = {
-        "plan_name": "nucleation_map",
-        "plan_args": {"instrument": parts.name, **plain(arguments)},
-        "detectors": [visit.exposer.name],
-        "motors": [parts.stage.y.name, parts.stage.x.name],
-        **stock_metadata(visit.sites, x_key=keys["x"], y_key=keys["y"]),
-        **nucleation_metadata(
-            parts.context,
-            technique=TECHNIQUE,
-            roles=roles,
-            spec=ramp.spec(),
-            limits=visit.limits,
-            sites=chosen,
-            continues=continues,
-            series=series,
-            adaptive=adaptive,
-            software=software,
-        ),
-        **(md or {}),
-    }
-    return map_run(visit, image, metadata)
-
-
-@plan
-def map_run(
-    visit: Visit, image: ImageParameters | None, md: dict[str, Any]
-) -> MsgGenerator[MapResult]:
-    """Give the messages of a map whose arguments have been checked."""
-    result = MapResult(n_sites=len(visit.sites))
-    parts = visit.parts
-
-    def body() -> MsgGenerator[None]:
-        if visit.tracker is not None:
-            yield from visit.tracker.update(0)
-        yield from photograph(TOPOGRAPHY_STREAMS[0])
-        yield from visit.run(result)
-        yield from photograph(TOPOGRAPHY_STREAMS[1])
-
-    def photograph(stream: str) -> MsgGenerator[None]:
-        if image is None or parts.imager is None:
-            yield from bps.null()
-            return
-        yield from take_topography(
-            parts.imager,
-            x=image.x,
-            y=image.y,
-            size=image.size,
-            pixels=image.pixels,
-            stream=stream,
-        )
-
-    visit.configure()  # again: another plan may have been made meanwhile
-    return (
-        yield from whole_run(
-            parts,
-            body,
-            md=md,
-            result=result,
-            imaging=image is not None or visit.tracker is not None,
-            exposer=visit.exposer,
-        )
+    return make_map(
+        visit,
+        plan_name="nucleation_map",
+        technique=TECHNIQUE,
+        arguments=arguments,
+        sites=chosen,
+        image=image,
+        continues=continues,
+        series=series,
+        md=md,
+        adaptive=adaptive,
+        software=software,
     )
 
 
@@ -408,56 +300,3 @@ def make_adaptive(
     middle = (ramp.start + ramp.stop) / 2
     visit.parts.ramp.check_spec(ramp.spec((middle, ramp.stop), (settings.fast_rate, ramp.rate)))
     return adaptive
-
-
-def make_tracker(
-    parts: Parts,
-    image: ImageParameters,
-    limits: RegistrationLimits,
-    reference: Reference | None,
-) -> DriftTracker:
-    """Drift tracker of a map.
-
-    Raises
-    ------
-    ValueError
-        If the instrument has no imager.
-    """
-    return DriftTracker(
-        parts.stage,
-        parts.need_imager("registration"),
-        limits=limits,
-        x=image.x,
-        y=image.y,
-        size=image.size,
-        pixels=image.pixels,
-        reference=reference,
-    )
-
-
-def image_roles(parts: Parts, imaging: bool) -> dict[str, str]:
-    """Roles of the topography streams."""
-    return dict(parts.imager.roles) if imaging and parts.imager is not None else {}
-
-
-def whole(name: str, value: int) -> int:
-    """Check a count.
-
-    Raises
-    ------
-    ValueError
-        If it is negative or no whole number.
-    """
-    if value != int(value) or value < 0:
-        raise ValueError(f"{name} must be a whole number of 0 or more (got {value})")
-    return int(value)
-
-
-def plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as JSON takes them."""
-    return {
-        key: [list(map(float, pair)) if isinstance(pair, Sequence) else float(pair) for pair in v]
-        if isinstance(v, Sequence) and not isinstance(v, str)
-        else v
-        for key, v in arguments.items()
-    }

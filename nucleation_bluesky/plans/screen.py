@@ -1,10 +1,8 @@
 """Many landings: conditions times repeats, a series at constant charge, a hopping map."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from bluesky.protocols import Readable
 from bluesky.utils import MsgGenerator
 
@@ -18,69 +16,10 @@ from nucleation_bluesky.plans.landing_options import LandingOptions, landing_pla
 from nucleation_bluesky.plans.landing_result import LandingsResult
 from nucleation_bluesky.plans.landing_visit import FootprintHook
 from nucleation_bluesky.plans.landings import make_landings
-from nucleation_bluesky.plans.nucleation_map import choose_sites
 from nucleation_bluesky.plans.schedule import schedule
-from nucleation_bluesky.plans.seccm_instrument import SeccmParts, seccm_parts
+from nucleation_bluesky.plans.seccm_instrument import seccm_parts
+from nucleation_bluesky.plans.site_choice import choose_grid
 from nucleation_bluesky.plans.sites import Sites
-
-
-def choose_grid(
-    parts: SeccmParts,
-    landings: int,
-    *,
-    rows: int,
-    cols: int,
-    pitch: float,
-    origin: Sequence[float] | None,
-    angle: float,
-    sites: Sequence[Sequence[float]] | None,
-    site_file: str,
-    order: str,
-    seed: int,
-) -> Sites:
-    """Sites of ``landings`` landings, the first ones of the grid in the order of visit.
-
-    Parameters
-    ----------
-    parts : SeccmParts
-        Instrument.
-    landings : int
-        How many are needed; 0 for all sites of the grid.
-    rows, cols : int
-        0 for a grid that is as square as it can be.
-    **others
-        As in the plans.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer sites than landings, or an argument is out of range.
-    """
-    given = sites is not None or bool(site_file)
-    if not rows and not cols:
-        cols = math.ceil(math.sqrt(max(landings, 1)))
-    rows = rows or math.ceil(max(landings, 1) / max(cols, 1))
-    cols = cols or math.ceil(max(landings, 1) / rows)
-    chosen = choose_sites(
-        parts,  # type: ignore[arg-type] - of it, only the travel is looked at
-        rows=rows,
-        cols=cols,
-        pitch=pitch,
-        origin=origin,
-        angle=angle,
-        lattice="square",
-        sites=sites,
-        site_file=site_file,
-        region=None,
-        order=order,
-        seed=seed,
-    )
-    if landings > len(chosen):
-        what = "sites given" if given else f"sites of a {rows} x {cols} grid"
-        raise ValueError(f"{landings} landings do not fit on the {len(chosen)} {what}")
-    if not landings or landings == len(chosen):
-        return chosen
-    return chosen.pick(np.arange(landings))
 
 
 def assign(sites: Sites, pairs: Sequence[tuple[int, int]]) -> dict[int, tuple[int, int]]:
@@ -166,7 +105,7 @@ def combinatorial_screen(
     made = read_conditions(table if conditions is None else conditions, scale, technique)
     pairs = schedule([c.repeats or repeats for c in made], assignment, seed)
     chosen = choose_grid(
-        parts, len(pairs), rows=rows, cols=cols, pitch=pitch, origin=origin, angle=angle,
+        parts.travel, len(pairs), rows=rows, cols=cols, pitch=pitch, origin=origin, angle=angle,
         sites=sites, site_file=site_file, order=order, seed=seed,
     )  # fmt: skip
     arguments = {
@@ -246,7 +185,7 @@ def constant_charge_series(
     made = read_conditions(rows_of, scale)
     pairs = schedule([repeats] * len(made), assignment, seed)
     chosen = choose_grid(
-        parts, len(pairs), rows=rows, cols=cols, pitch=pitch, origin=origin, angle=angle,
+        parts.travel, len(pairs), rows=rows, cols=cols, pitch=pitch, origin=origin, angle=angle,
         sites=None, site_file="", order=order, seed=seed,
     )  # fmt: skip
     arguments = {
@@ -309,7 +248,7 @@ def hopping_map(
         condition or {}, scale, "galvanostatic" if condition else "contact"
     )
     chosen = choose_grid(
-        parts, 0, rows=rows, cols=cols, pitch=pitch, origin=origin, angle=angle,
+        parts.travel, 0, rows=rows, cols=cols, pitch=pitch, origin=origin, angle=angle,
         sites=sites, site_file=site_file, order=order, seed=seed,
     )  # fmt: skip
     arguments = {

@@ -1,7 +1,9 @@
 """Start documents: our own block, and the keys that bluesky's stock tools look for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from nucleation_bluesky.contract.documents import SCHEMA_VERSION, START_KEY
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
@@ -107,3 +109,18 @@ def nucleation_metadata(
         block["series"] = series or continues
     block.update(more)
     return {START_KEY: block}
+
+
+def plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as JSON takes them."""
+    return {key: _plain_value(value) for key, value in arguments.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain_value(v) for k, v in value.items()}
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+        return [_plain_value(v) for v in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

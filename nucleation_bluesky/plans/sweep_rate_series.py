@@ -8,17 +8,10 @@ from bluesky.utils import MsgGenerator
 
 from nucleation_bluesky.plans.decorator import checked_plan
 from nucleation_bluesky.plans.instrument import ImageParameters, parts_of
-from nucleation_bluesky.plans.nucleation_map import (
-    choose_sites,
-    image_roles,
-    make_tracker,
-    map_run,
-    plain,
-    whole,
-)
+from nucleation_bluesky.plans.maps import image_around, make_map, make_tracker, whole
 from nucleation_bluesky.plans.parameters import RampParameters
 from nucleation_bluesky.plans.registration import RegistrationLimits
-from nucleation_bluesky.plans.start_document import nucleation_metadata, stock_metadata
+from nucleation_bluesky.plans.site_choice import choose_sites
 from nucleation_bluesky.plans.visit import MapResult, Visit
 
 TECHNIQUE = "afm-sweep-rate-series"
@@ -100,7 +93,7 @@ def sweep_rate_series(
     if samples_per_volt < 0:
         raise ValueError("samples_per_volt must be 0 or more")
     chosen = choose_sites(
-        parts,
+        parts.travel,
         rows=rows,
         cols=cols,
         pitch=pitch,
@@ -152,8 +145,7 @@ def sweep_rate_series(
     visit.configure()
     image = None
     if image_before_after:
-        parts.need_imager("image_before_after")
-        image = ImageParameters.around(chosen, image_size, image_pixels)
+        image = image_around(parts, chosen, image_size, image_pixels)
     if reregister_every:
         visit.tracker = make_tracker(
             parts,
@@ -161,25 +153,16 @@ def sweep_rate_series(
             RegistrationLimits(min_quality, max_shift),
             None,
         )
-    keys = dict(parts.ramp.roles)
-    metadata = {
-        "plan_name": "sweep_rate_series",
-        "plan_args": {"instrument": parts.name, **plain(arguments)},
-        "detectors": [parts.ramp.name],
-        "motors": [parts.stage.y.name, parts.stage.x.name],
-        **stock_metadata(todo, x_key=keys["x"], y_key=keys["y"]),
-        **nucleation_metadata(
-            parts.context,
-            technique=TECHNIQUE,
-            roles={**keys, **image_roles(parts, image is not None or visit.tracker is not None)},
-            spec=specs[0],
-            limits=visit.limits,
-            sites=chosen,
-            continues=continues,
-            series=series,
-            sweep_rates=[float(rate) for rate in rates],
-            interleave=interleave,
-        ),
-        **(md or {}),
-    }
-    return map_run(visit, image, metadata)
+    return make_map(
+        visit,
+        plan_name="sweep_rate_series",
+        technique=TECHNIQUE,
+        arguments=arguments,
+        sites=chosen,
+        image=image,
+        continues=continues,
+        series=series,
+        md=md,
+        sweep_rates=[float(rate) for rate in rates],
+        interleave=interleave,
+    )

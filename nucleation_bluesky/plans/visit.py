@@ -20,7 +20,6 @@ from nucleation_bluesky.plans.software_ramp import StepSettings, stepped_bias_ra
 from nucleation_bluesky.plans.staged_run import MapEndedError, staged_run
 from nucleation_bluesky.plans.stubs import bias_ramp, change_ramp, move_to, ramp_timeout
 
-__all__ = ["MapEndedError", "MapResult", "Visit", "whole_run"]
 MAX_BAD_IN_A_ROW = 5
 
 

@@ -24,9 +24,9 @@ from nucleation_bluesky.plans.screen import (
     hopping_map,
 )
 from nucleation_bluesky.plans.settings import set_gain
+from nucleation_bluesky.plans.staged_run import MapEndedError
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.plans.topography import topography
-from nucleation_bluesky.plans.visit import MapEndedError
 from nucleation_bluesky.session.execute import RunFailedError, first_cause
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.storage.disk import map_bytes, require_disk

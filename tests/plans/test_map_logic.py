@@ -13,9 +13,9 @@ from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.plans.nucleation_map import nucleation_map, resume_map
 from nucleation_bluesky.plans.registration import Reference, RegistrationError
+from nucleation_bluesky.plans.staged_run import MapEndedError
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.plans.topography import topography
-from nucleation_bluesky.plans.visit import MapEndedError
 from tests.plans.fakes import FakeAfm
 
 SMALL = {"rows": 3, "cols": 4, "pitch": 20e-9, "origin": (0.0, 0.0), "image_before_after": False}
