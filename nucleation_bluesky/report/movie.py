@@ -64,12 +64,15 @@ def write_movie(path: Path, one: LandingResult, *, scale: str = "") -> Path:
         bottom.set_xlabel("Time after contact (s)")
         bottom.set_ylabel(f"E (V vs {scale})" if scale else "E (V)")
         now = bottom.axvline(time[shown[0]], color=style.RED, lw=1)
+        title = top.set_title("0.00 s, +0.000 V")
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once: what moves keeps its size
         writer = PillowWriter(fps=FPS)
         with writer.saving(figure, str(path), dpi=90):
             for k, image in zip(shown, images, strict=True):
                 drawn.set_data(100 * image)
                 now.set_xdata([time[k]] * 2)
                 potential = float(np.interp(time[k], seconds, trace.potential))
-                top.set_title(f"{time[k]:.2f} s, {potential:+.3f} V")
+                title.set_text(f"{time[k]:.2f} s, {potential:+.3f} V")
                 writer.grab_frame()
     return path
