@@ -175,7 +175,8 @@ def _landing_plates(result: SeccmResult, one: LandingResult) -> list[Plate]:
             "efficiency_maps",
             "Local Coulombic efficiency",
             "Change of intensity on stripping over that on plating, calibrated by the "
-            "electrochemical efficiency of the cycles; pixels whose contrast inverts are left out.",
+            "electrochemical efficiency of the cycles; pixels whose contrast inverts are left out. "
+            f"{data.attrs.get('ce_verdict', '')}",
             "Fig. 2e",
             lambda: film.fig_efficiency_maps(data, _pixel(one)),
         ),

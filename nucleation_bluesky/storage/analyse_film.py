@@ -100,6 +100,8 @@ def film_part(
         missing["t_nuc_irm"] = "the film shows no optical nucleation"
     if not bool(result.attrs.get("map_resolved", 1)) and "nucleation_time" in result:
         missing["nucleation_time"] = str(result.attrs.get("map_verdict", "not resolved"))
+    if "ce_resolved" in result and not result["ce_resolved"].values.all():
+        missing["ce"] = str(result.attrs["ce_verdict"])
     return FilmPart(with_units(result), scalars, scalars["footprint_area"], missing)
 
 

@@ -36,7 +36,7 @@ SCREENED = (
 )  # fmt: skip
 
 
-FILL = {"ce_valid": False, "ce_inverted": False}  # booleans stay booleans
+FILL = {"ce_valid": False, "ce_inverted": False, "ce_resolved": False}  # booleans stay booleans
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from nucleation_bluesky.analysis.seccm.landing import (
     analyse_film,
 )
 from nucleation_bluesky.analysis.seccm.optical_time import FilmTooShortError
+from scipy import ndimage
 
 _spec = importlib.util.spec_from_file_location(
     "film_synthetic", Path(__file__).with_name("film_synthetic.py")
@@ -111,6 +112,29 @@ def test_drift_is_followed(movie):
     expected = movie["drift"] * (seen.film.time[:, None] - movie["contact"])
     assert drift.significant
     assert np.abs(drift.shift - expected).max() < 0.1
+
+
+def test_what_stays_with_the_camera_does_not_hold_the_drift_back():
+    """Lamp profile and pixel gains stay in place; the footprint brightens beside the texture."""
+    rng = np.random.default_rng(7)
+    size, margin, count = 240, 16, 200
+    texture = 0.006 * ndimage.gaussian_filter(rng.normal(size=(size + 2 * margin,) * 2), 2.0) * 7
+    y, x = np.mgrid[:size, :size]
+    inside = np.hypot(y - 120, x - 120) < 75
+    wet = ndimage.gaussian_filter(inside.astype(float), 1.6)
+    camera = 1 - 0.1 * ((y - 100) ** 2 + (x - 140) ** 2) / 240**2
+    camera = camera * (1 + 0.006 * rng.normal(size=(size, size)))
+    drift = np.array([3.0, -2.0])
+    frames = np.empty((count, size, size), np.uint16)
+    for k in range(count):
+        shift = drift * k / count
+        scene = ndimage.shift(texture, shift, order=3)[margin:-margin, margin:-margin]
+        scene = 1 + scene + wet * ((k > 10) * -0.12 + 0.5 * k / count)
+        frames[k] = 1500 * camera * scene + 25 * rng.normal(size=(size, size))
+    seen = survey(open_film(frames, np.arange(count) * 0.23, 80e-9))
+    found = find_drift(seen, inside, 0.0)
+    expected = drift * (np.arange(count) / count)[:, None]
+    assert np.abs(found.shift - expected).max() < 0.2
 
 
 def test_no_drift_is_invented():

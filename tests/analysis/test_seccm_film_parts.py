@@ -6,6 +6,7 @@ from nucleation_bluesky.analysis.seccm.ce_map import CycleTimes, efficiency_maps
 from nucleation_bluesky.analysis.seccm.charge_correlation import FARADAY, correlate_charge
 from nucleation_bluesky.analysis.seccm.display import display_frames
 from nucleation_bluesky.analysis.seccm.film import bin_frames, group_frames, open_film, survey
+from nucleation_bluesky.analysis.seccm.film_result import efficiency_verdict
 from nucleation_bluesky.analysis.seccm.optical_time import optical_nucleation
 from nucleation_bluesky.analysis.seccm.peaks import find_peaks_in, vertex_noise
 from nucleation_bluesky.analysis.seccm.savgol import interpolation_operator, savgol_operator
@@ -134,8 +135,12 @@ def test_smoothing_takes_the_drift_back():
     np.testing.assert_allclose(recipe.mean(np.array([1, 2])), records[1], atol=0.05)
 
 
-def _cycled(seed: int, once: float, thick: bool = False):
-    """Film of three cycles: plated amount and efficiency vary over the footprint."""
+def _cycled(seed: int, once: float, thick: bool = False, stays: float = 1.0, spread: float = 1.0):
+    """Film of three cycles: plated amount and efficiency vary over the footprint.
+
+    What stays reflects ``stays`` times as much as what is stripped on average, and by as much
+    more or less from place to place.
+    """
     rng = np.random.default_rng(seed)
     n, cycles = 96, 3
     y, x = np.mgrid[:n, :n]
@@ -145,7 +150,11 @@ def _cycled(seed: int, once: float, thick: bool = False):
     strength = np.clip(strength, 0.3, None)
     u -= (strength * u)[mask].sum() / strength[mask].sum()
     ce = np.array([0.3, 0.5, 0.65])
-    truth = ce[:, None, None] - np.array([0.08, 0.05, 0.04])[:, None, None] * u
+    width = spread * np.array([0.08, 0.05, 0.04])
+    truth = ce[:, None, None] - width[:, None, None] * u
+    third = ndimage.gaussian_filter(rng.normal(size=(n, n)), 10)
+    third -= third[mask].mean()
+    reflects = stays + (stays - 1) * np.clip(third / third[mask].std() / np.sqrt(3), -1, 1)
     time = np.cumsum(rng.normal(0.23, 0.01, 430))
     period = 32.0
     fine = np.arange(0, cycles * period, 0.01)
@@ -159,11 +168,13 @@ def _cycled(seed: int, once: float, thick: bool = False):
     base = np.zeros((n, n))
     bases = [base]
     for k in range(cycles):
-        bases.append(bases[-1] + strength * (1 - truth[k]) + (once if k == 0 else 0))
+        left_here = strength * (1 - truth[k]) * reflects
+        bases.append(bases[-1] + left_here + (once if k == 0 else 0))
     for f, t in enumerate(time):
         i = min(int(t / 0.01), len(fine) - 1)
         k = number[i]
-        metal = bases[k] + up[i] * (strength + (once if k == 0 else 0))
+        whole = strength * (truth[k] + (1 - truth[k]) * reflects)
+        metal = bases[k] + up[i] * (whole + (once if k == 0 else 0))
         metal = metal - down[i] * strength * truth[k]
         if thick:
             metal = np.where(np.hypot(y - 40, x - 60) < 8, metal * (1 - metal / 2.2), metal)
@@ -185,6 +196,27 @@ def test_efficiency_maps(once):
         error = maps.ce[k][use] - truth[k][use]
         assert np.sqrt(np.mean(error**2)) < 0.04
         assert np.corrcoef(maps.ce[k][use], truth[k][use])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("seed", [12, 13])
+@pytest.mark.parametrize(("once", "stays"), [(0.0, 1.0), (0.2, 0.9), (0.0, 1.1)])
+def test_uncertainty_of_efficiency_maps(seed, once, stays):
+    maps, truth, core = _cycled(seed, once, stays=stays)
+    for k in range(3):
+        use = core & maps.valid[k]
+        z = np.abs(maps.ce[k][use] - truth[k][use]) / maps.uncertainty[k][use]
+        assert np.mean(z < 2) > 0.85
+        assert np.mean(z < 0.5) < 0.85  # nor far too wide
+        assert maps.resolved[k] or once
+
+
+def test_spread_smaller_than_its_error_is_not_resolved():
+    maps, truth, core = _cycled(14, 0.0, stays=0.9, spread=0.0)
+    assert not maps.resolved.any()
+    for k in range(3):
+        use = core & maps.valid[k]
+        assert np.mean(np.abs(maps.ce[k] - truth[k])[use] < 2 * maps.uncertainty[k][use]) > 0.9
+    assert "not resolved in any cycle (1, 2, 3)" in efficiency_verdict(maps)
 
 
 def test_inverted_contrast_is_flagged():

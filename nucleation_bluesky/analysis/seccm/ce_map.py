@@ -21,6 +21,8 @@ THICK = 1.1  # share at the middle over the usual one, beyond which contrast is 
 LINE = 0.8  # correlation of the first two platings that makes a line
 MOST_ONCE = 0.6  # of the first plating's intensity
 NOISE_FRAMES = 24
+MIN_PIXELS = 100
+MIN_STAYING = 0.1  # share of the charge, below which its reflection cannot be told
 WIDER = np.sqrt(2.0)  # smoothing twice as strong: takes as much again as the smoothing itself
 MIN_SIGNAL = 4.0  # plated over its noise: a ratio is then known to about a third
 
@@ -44,8 +46,9 @@ class EfficiencyMaps:
     Parameters
     ----------
     ce, uncertainty : ndarray
-        Of every pixel; the uncertainty holds the scatter within the neighbourhood, the camera's
-        noise, and what the smoothing takes from the map's contrast.
+        Of every pixel. The uncertainty holds the scatter within the neighbourhood, the camera's
+        noise, what the smoothing takes from the map's contrast, the registration's error, that of
+        the part that comes once, and the optical response: see `efficiency_maps`.
     valid : ndarray of bool
         Inside the footprint, enough signal, contrast not inverted.
     inverted : ndarray of bool
@@ -61,6 +64,11 @@ class EfficiencyMaps:
         the dry surface's brightness: inactive metal and films.
     plated : ndarray, shape (cycle,)
         Mean change on plating, likewise.
+    spread : ndarray, shape (cycle,)
+        Standard deviation of the efficiency between pixels beyond their uncertainty; 0 where all
+        of it may be error.
+    resolved : ndarray of bool, shape (cycle,)
+        Whether that spread is real: larger than the pixels' uncertainty.
     """
 
     ce: np.ndarray
@@ -74,6 +82,8 @@ class EfficiencyMaps:
     once: float
     residual: np.ndarray
     plated: np.ndarray
+    spread: np.ndarray
+    resolved: np.ndarray
 
 
 def plateau_frames(
@@ -132,8 +142,16 @@ def efficiency_maps(
     charge: np.ndarray,
     *,
     smoothing: float,
+    registration: float = 0.0,
 ) -> EfficiencyMaps:
     """Map the efficiency of every cycle.
+
+    The calibration cannot see that what stays may reflect otherwise than what is stripped, and not
+    alike everywhere. With ``r`` the optical ratio of the footprint and ``c`` its electrochemical
+    efficiency, a charge that stays reflects ``q = c (1 - r) / (r (1 - c))`` times as much as one
+    that is stripped. Of a single pixel ``q`` is known no better than to lie between 1 and twice as
+    far from it, a rectangular distribution (GUM 4.3.7), so its efficiency is uncertain by
+    ``c (1 - c) |q - 1| / sqrt(3)``. The cycle with the largest ``|q - 1|`` counts for all.
 
     Parameters
     ----------
@@ -147,6 +165,8 @@ def efficiency_maps(
         As in `plateau_frames`.
     smoothing : float
         Standard deviation of the neighbourhood over which a ratio is taken, m.
+    registration : float
+        Standard uncertainty of a frame's place, px.
 
     Raises
     ------
@@ -182,23 +202,35 @@ def efficiency_maps(
     slope, intercept, correlation = _relation(ratio, known)
     smoother = _Smoother(corrected, smoothing)
     wider = _Smoother(corrected, WIDER * smoother.sigma * corrected.film.pixel_size)
-    once = _once(up, thin, smoother)
-    ce, spread = np.empty_like(up), np.empty_like(up)
+    once, once_error = _once(up, thin, smoother)
+    again = up.mean(axis=1) - np.where(np.arange(len(inside)) == 0, once, 0.0)
+    reflects = _reflection(down.mean(axis=1) / again, known)
+    slopes = [smoother.slope(level) for level in bare]
+    ce, sigma = np.empty_like(up), np.empty_like(up)
     for k in range(len(inside)):
         part = up[k] - (once if k == 0 else 0.0)
         local, scatter = smoother.ratio(down[k], part, thin[k])
-        camera = np.hypot(error_down[k], local * error_up[k]) / np.maximum(np.abs(part), 1e-30)
+        size = np.maximum(np.abs(smoother.average(part, thin[k])), 1e-30)
+        camera = np.hypot(error_down[k], local * error_up[k]) / size
         camera *= corrected.sigma / max(smoother.sigma, corrected.sigma)
         blur = wider.rms(local - wider.ratio(down[k], part, thin[k])[0], thin[k])
+        placed = np.sqrt(2.0) * registration * slopes[k] * np.hypot(1.0, local) / size
         mean = down[k][thin[k]].sum() / part[thin[k]].sum() if thin[k].any() else np.nan
         gain = known[k] / mean if np.isfinite(known[k]) else slope
         ce[k] = gain * local + (0.0 if np.isfinite(known[k]) else intercept)
-        spread[k] = abs(gain) * np.sqrt(scatter**2 + camera**2 + blur**2)
+        staying = np.clip(1 - abs(gain) * local, 0.0, 1.0)
+        terms = [scatter, camera, blur, placed, local * staying * reflects / np.sqrt(3.0)]
+        if k == 0 and thin[k].any():
+            share = once_error / size
+            terms.append(local * (share - np.mean(share[thin[k]])))
+        sigma[k] = abs(gain) * np.sqrt(np.sum(np.square(terms), axis=0))
+    usable = thin & np.isfinite(ce)
+    spread, resolved = _spread(ce, sigma, usable)
     dry = float(np.mean(levels[0])) or 1.0
     return EfficiencyMaps(
         ce=_images(corrected, ce, np.nan),
-        uncertainty=_images(corrected, spread, np.nan),
-        valid=_images(corrected, thin & np.isfinite(ce), empty=False),
+        uncertainty=_images(corrected, sigma, np.nan),
+        valid=_images(corrected, usable, empty=False),
         inverted=_images(corrected, inverted, empty=False),
         ratio=ratio,
         slope=slope,
@@ -207,6 +239,8 @@ def efficiency_maps(
         once=once / dry,
         residual=(after - bare[:1]).mean(axis=1) / dry,
         plated=up.mean(axis=1) / dry,
+        spread=spread,
+        resolved=resolved,
     )
 
 
@@ -236,6 +270,21 @@ class _Smoother:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.sqrt(self.mean(np.where(known, values, 0.0) ** 2, known) / total)
 
+    def average(self, values: np.ndarray, use: np.ndarray) -> np.ndarray:
+        """Mean of usable values around every pixel."""
+        return self.mean(values, use) / np.maximum(self.mean(np.ones(len(values)), use), 1e-12)
+
+    def slope(self, values: np.ndarray) -> np.ndarray:
+        """Change by one pixel of the values' neighbourhood means, at every pixel."""
+        image = np.zeros(self._mask.size)
+        image[self._where] = self.average(values, np.ones(len(values), dtype=bool))
+        inside = ndimage.distance_transform_edt(
+            ~self._mask, return_distances=False, return_indices=True
+        )
+        image = image.reshape(self._mask.shape)[tuple(np.asarray(inside))]
+        down, across = np.gradient(image)
+        return np.hypot(down, across).ravel()[self._where]
+
     def ratio(
         self, upper: np.ndarray, lower: np.ndarray, use: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -249,28 +298,53 @@ class _Smoother:
         return local, error
 
 
-def _once(up: np.ndarray, thin: np.ndarray, smoother: _Smoother) -> float:
-    """Return the part of the first plating's intensity that does not come again.
+def _once(up: np.ndarray, thin: np.ndarray, smoother: _Smoother) -> tuple[float, float]:
+    """Return the part of the first plating's intensity that does not come again, and its error.
 
     Nuclei form and the first interphase grows once, everywhere alike; metal comes where plating is
     strong. So the first plating's intensity against the second's is a line whose intercept is the
-    part that came once. 0 where there is no second cycle or no such line.
+    part that came once. 0 where there is no second cycle or no such line. Both have errors: the
+    line lies between the two regressions, which bound it.
     """
     if len(up) < 2:
-        return 0.0
+        return 0.0, 0.0
     use = thin[0] & thin[1]
-    if use.sum() < 100:
-        return 0.0
+    if use.sum() < MIN_PIXELS:
+        return 0.0, 0.0
     weight = smoother.mean(np.ones(up.shape[1]), use)
     good = use & (weight > 0.5 * weight.max())
     first, second = (smoother.mean(v, use)[good] / weight[good] for v in up[:2])
     if not (np.ptp(first) > 0 and np.ptp(second) > 0):
+        return 0.0, 0.0
+    correlation = float(np.corrcoef(first, second)[0, 1])
+    if correlation < LINE:
+        return 0.0, 0.0
+    steep = float(first.std() / second.std() * second.mean())
+    bounds = first.mean() - steep * np.array([correlation, 1.0, 1 / correlation])
+    low, line, high = np.clip(bounds[::-1], 0.0, MOST_ONCE * first.mean()).tolist()
+    return line, (high - low) / np.sqrt(12.0)
+
+
+def _spread(ce: np.ndarray, sigma: np.ndarray, usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spread beyond the uncertainty by cycle, and whether it is larger than that."""
+    spread, resolved = np.full(len(ce), np.nan), np.zeros(len(ce), dtype=bool)
+    for k, use in enumerate(usable):
+        if use.sum() < MIN_PIXELS:
+            continue
+        low, high = np.percentile(ce[k][use], [15.865, 84.135])
+        typical = float(np.median(sigma[k][use]))
+        spread[k] = np.sqrt(max(((high - low) / 2) ** 2 - typical**2, 0.0))
+        resolved[k] = spread[k] > typical
+    return spread, resolved
+
+
+def _reflection(ratio: np.ndarray, known: np.ndarray) -> float:
+    """Largest relative difference of reflection, per charge, between what stays and what goes."""
+    use = (ratio > 0) & (ratio < 1) & (known > 0) & (known < 1 - MIN_STAYING)
+    if not use.any():
         return 0.0
-    if np.corrcoef(first, second)[0, 1] < LINE:
-        return 0.0
-    # both have errors: the line through the standard deviations
-    intercept = float(first.mean() - first.std() / second.std() * second.mean())
-    return float(np.clip(intercept, 0.0, MOST_ONCE * first.mean()))
+    r, c = ratio[use], known[use]
+    return float(np.max(np.abs(c * (1 - r) / (r * (1 - c)) - 1)))
 
 
 def _levels(

@@ -112,6 +112,9 @@ def add_efficiency(result: xr.Dataset, maps: EfficiencyMaps | None) -> None:
     result["ce_uncertainty"] = (cube, maps.uncertainty, {"units": "1"})
     result["ce_valid"] = (cube, maps.valid)
     result["ce_inverted"] = (cube, maps.inverted)
+    spread = {"units": "1", "long_name": "between pixels, beyond their uncertainty"}
+    result["ce_spread"] = ("cycle", maps.spread, spread)
+    result["ce_resolved"] = ("cycle", maps.resolved)
     result["intensity_ratio"] = ("cycle", maps.ratio, {"units": "1"})
     result["intensity_plated"] = ("cycle", maps.plated, {"units": "1"})
     result["intensity_residual"] = ("cycle", maps.residual, {"units": "1"})
@@ -120,7 +123,23 @@ def add_efficiency(result: xr.Dataset, maps: EfficiencyMaps | None) -> None:
         "ce_intercept": maps.intercept,
         "ce_correlation": maps.correlation,
         "ce_once": maps.once,
+        "ce_verdict": efficiency_verdict(maps),
     }
+
+
+def efficiency_verdict(maps: EfficiencyMaps) -> str:
+    """Say which cycles' maps show more than their own uncertainty."""
+    numbers = np.arange(1, len(maps.resolved) + 1)
+    seen, unseen = numbers[maps.resolved], numbers[~maps.resolved]
+    if not len(unseen):
+        return "local spread of the efficiency resolved in every cycle"
+    told = ", ".join(map(str, unseen))
+    if not len(seen):
+        return f"local spread of the efficiency not resolved in any cycle ({told})"
+    return (
+        f"local spread of the efficiency resolved in {'cycle' if len(seen) == 1 else 'cycles'} "
+        f"{', '.join(map(str, seen))}; not resolved, smaller than the maps' uncertainty, in {told}"
+    )
 
 
 def add_zones(

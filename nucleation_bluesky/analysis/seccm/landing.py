@@ -104,8 +104,9 @@ def analyse_film(
     xarray.Dataset
         On ``y``, ``x`` (m): ``footprint``, ``nucleation_time`` (s after contact), its
         ``_uncertainty`` and ``_valid``; with cycles ``ce``, ``ce_uncertainty``, ``ce_valid``,
-        ``ce_inverted`` (cycle, y, x); on ``frame``: ``frame_time`` (s after contact),
-        ``intensity`` (relative change of the footprint's mean), ``intensity_rate`` (1/s),
+        ``ce_inverted`` (cycle, y, x), ``ce_spread`` and ``ce_resolved`` (cycle); on ``frame``:
+        ``frame_time`` (s after contact), ``intensity`` (relative change of the footprint's mean),
+        ``intensity_rate`` (1/s),
         ``lamp``, ``drift_y``, ``drift_x`` (m); scalars as attributes, absent where they do not
         exist; ``notes`` says why.
 
@@ -153,7 +154,13 @@ def analyse_film(
         corrected, time[:last], first, polarity * change[:last], settings, notes
     )
     maps = _efficiency(
-        corrected, time, contact, electrochemistry_summary, settings.ce_smoothing, notes
+        corrected,
+        time,
+        contact,
+        electrochemistry_summary,
+        settings.ce_smoothing,
+        drift.uncertainty if np.isfinite(drift.uncertainty) else 0.0,
+        notes,
     )
     result = film_dataset(footprint, film.pixel_size, time, change, optical, first)
     result["intensity_rate"] *= polarity
@@ -276,6 +283,7 @@ def _efficiency(
     contact: Contact,
     summary: ElectrochemistrySummary | None,
     smoothing: float,
+    registration: float,
     notes: list[str],
 ) -> EfficiencyMaps | None:
     if summary is None or len(summary.cycles) == 0:
@@ -293,6 +301,7 @@ def _efficiency(
             np.asarray(summary.time) - summary.start,
             np.asarray(summary.charge),
             smoothing=smoothing,
+            registration=registration,
         )
     except ValueError as exc:
         notes.append(f"no efficiency maps: {exc}")

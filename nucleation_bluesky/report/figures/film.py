@@ -88,6 +88,8 @@ def fig_nucleation_map(landing: xr.Dataset, pixel_size: float) -> Figure:
     verdict = str(landing.attrs.get("map_verdict", ""))
     if not valid.any():
         raise ValueError(verdict or "no pixel has a valid nucleation time")
+    if not landing.attrs.get("map_resolved", 1):
+        raise ValueError(verdict or "local spread not resolved")
     time = np.where(valid, landing["nucleation_time"].values, np.nan)
     figure = style.new_figure(style.WIDTH, 2.8, images=False)
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
@@ -116,6 +118,8 @@ def fig_nucleation_map(landing: xr.Dataset, pixel_size: float) -> Figure:
 def fig_efficiency_maps(landing: xr.Dataset, pixel_size: float) -> Figure:
     """Efficiency maps of up to four cycles, and the distribution by cycle.
 
+    Where the spread between pixels is not resolved, the panel says so and shows the median.
+
     Raises
     ------
     ValueError
@@ -129,6 +133,10 @@ def fig_efficiency_maps(landing: xr.Dataset, pixel_size: float) -> Figure:
         raise ValueError("no pixel has a valid efficiency")
     some = sorted({there[round(v)] for v in np.linspace(0, len(there) - 1, 4)})
     cycles = landing["cycle"].values
+    known = "ce_resolved" in landing
+    resolved = landing["ce_resolved"].values.astype(bool) if known else np.ones(len(ce), dtype=bool)
+    error = np.where(np.isfinite(ce), landing["ce_uncertainty"].values, np.nan)
+    sigma = [float(np.nanmedian(e)) if np.isfinite(e).any() else np.nan for e in error]
     figure = style.new_figure(style.WIDTH, 3.9)
     grid = figure.add_gridspec(2, len(some), height_ratios=(1.15, 1))
     extent = _extent(ce.shape[1:], pixel_size)
@@ -137,7 +145,13 @@ def fig_efficiency_maps(landing: xr.Dataset, pixel_size: float) -> Figure:
     for column, k in enumerate(some):
         axes = figure.add_subplot(grid[0, column])
         axes.set_facecolor("#f4f1ea")
-        drawn = axes.imshow(ce[k], cmap=CE_MAP, vmin=0, vmax=1, extent=extent)
+        shown = ce[k] if resolved[k] else np.where(np.isfinite(ce[k]), np.nanmedian(ce[k]), np.nan)
+        drawn = axes.imshow(shown, cmap=CE_MAP, vmin=0, vmax=1, extent=extent)
+        if not resolved[k]:
+            said = f"local spread\nnot resolved\n(pixel ± {sigma[k]:.2f})"
+            axes.text(
+                0.5, 0.5, said, transform=axes.transAxes, ha="center", va="center", fontsize=7
+            )
         axes.set_title(f"cycle {cycles[k]}", fontsize=8)
         style.bare(axes)
         panels.append(axes)
@@ -145,18 +159,21 @@ def fig_efficiency_maps(landing: xr.Dataset, pixel_size: float) -> Figure:
     bar = figure.colorbar(drawn, ax=panels, fraction=0.02, pad=0.01)
     bar.set_label("CE$_{(IRM)}$")
     below = figure.add_subplot(grid[1, :])
-    data = [ce[k][np.isfinite(ce[k])] for k in there]
-    for number, values in zip(cycles[there], data, strict=True):
-        quartiles = np.percentile(values, [5, 25, 50, 75, 95])
-        below.plot([number] * 2, quartiles[[0, 4]], color=style.BLUE, lw=1)
-        below.plot([number] * 2, quartiles[[1, 3]], color=style.BLUE, lw=5, solid_capstyle="butt")
-        below.plot(number, quartiles[2], "o", ms=4, color="white", mec=style.BLUE)
+    for k in there:
+        number = cycles[k]
+        quartiles = np.percentile(ce[k][np.isfinite(ce[k])], [5, 25, 50, 75, 95])
+        color = style.BLUE if resolved[k] else "#9a9a9a"
+        below.plot([number] * 2, quartiles[[0, 4]], color=color, lw=1)
+        below.plot([number] * 2, quartiles[[1, 3]], color=color, lw=5, solid_capstyle="butt")
+        below.plot(number, quartiles[2], "o", ms=4, color="white", mec=color)
     if "cycle_ce" in landing:
         below.plot(
             cycles, landing["cycle_ce"].values, "x", color=style.RED, label="electrochemical"
         )
         below.legend(loc="lower right")
-    below.set_xlabel("Cycle (thin 5 to 95 %, thick 25 to 75 % of the pixels, circle median)")
+    below.set_xlabel(
+        "Cycle (thin 5 to 95 %, thick 25 to 75 % of the pixels, circle median; grey: not resolved)"
+    )
     below.set_ylabel("Coulombic efficiency")
     below.set_ylim(0, 1.05)
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
