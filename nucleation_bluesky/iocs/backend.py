@@ -91,7 +91,10 @@ class ControllerBackend(Protocol):
     again after every ``set_parameter``.
     """
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the hardware can do now; a plain attribute will do."""
+        ...
 
     async def safe_state(self, policy: SafeState, bias: float) -> None:
         """Bring the output to the safe state now; idempotent, callable at any time."""

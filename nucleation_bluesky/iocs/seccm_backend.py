@@ -102,7 +102,10 @@ class LandingBackend(Protocol):
     boot, SI. ``capabilities`` is read again after every ``set_parameter``.
     """
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the hardware can do now; a plain attribute will do."""
+        ...
 
     async def safe_state(self, policy: SafeState, potential: float) -> None:
         """Bring the output to the electrical safe state now, and stop an approach where it is.

@@ -133,16 +133,19 @@ def parts_of(instrument: Any) -> Parts:
     stepper = getattr(instrument, "software_ramp", None)
     if stepper is not None and not isinstance(stepper, SoftwareRampDevice):
         raise TypeError(f"the software ramp of {instrument!r} cannot be stepped by a plan")
-    describe: Callable[[], Mapping[str, Any]] = getattr(instrument, "start_metadata", dict)
     return Parts(
-        name=str(getattr(instrument, "name", "instrument")),
-        ramp=ramp,
-        stage=stage,
-        imager=imager,
-        guard=getattr(ramp, "guard", None),
-        stepper=stepper,
-        context=dict(describe()),
+        stage=stage, **shared_parts(instrument, ramp), ramp=ramp, imager=imager, stepper=stepper
     )
+
+
+def shared_parts(instrument: Any, exposer: Any) -> dict[str, Any]:
+    """Return ``name``, ``guard`` and ``context`` of any instrument, for its `SiteParts`."""
+    describe: Callable[[], Mapping[str, Any]] = getattr(instrument, "start_metadata", dict)
+    return {
+        "name": str(getattr(instrument, "name", "instrument")),
+        "guard": getattr(exposer, "guard", None),
+        "context": dict(describe()),
+    }
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """The parts of an SECCM that plans use, checked before anything moves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from bluesky.protocols import Flyable, Movable, Readable, Triggerable
 
 from nucleation_bluesky.contract.program import Program
-from nucleation_bluesky.plans.instrument import SiteParts
+from nucleation_bluesky.plans.instrument import SiteParts, shared_parts
 from nucleation_bluesky.plans.protocols import SoftSignal, StageDevice
 
 
@@ -125,12 +125,9 @@ def seccm_parts(instrument: Any, *, film: bool) -> SeccmParts:
     camera = getattr(instrument, "camera", None)
     if camera is not None and not isinstance(camera, CameraDevice):
         raise TypeError(f"the camera of {instrument!r} cannot film for a plan")
-    describe: Callable[[], Mapping[str, Any]] = getattr(instrument, "start_metadata", dict)
     return SeccmParts(
-        name=str(getattr(instrument, "name", "instrument")),
         stage=pipette,
-        guard=getattr(landing, "guard", None),
-        context=dict(describe()),
+        **shared_parts(instrument, landing),
         landing=landing,
         pipette=pipette,
         camera=camera if film else None,

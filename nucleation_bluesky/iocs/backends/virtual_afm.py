@@ -3,15 +3,9 @@
 The virtual controller looks at every sample: whenever the front end finds a trip in a block, the
 abort takes effect ``latency`` after the tripping sample in the instrument's time, whatever was
 computed ahead. Samples and physics are therefore the same at any speed and block size.
-
-A software ramp has a plan in its loop, and the plan's time is wall time: while one is under way
-the instrument lives through real time at any ``speed``, so that its overshoot is honest. Only
-``software_dwell`` (for tests) replaces the wall time between calls by a fixed instrument time.
 """
 
-import asyncio
 import math
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +16,10 @@ from nucleation_bluesky.contract.enums import AbortLocation, AfterTrip, SafeStat
 from nucleation_bluesky.contract.ramp import RampSpec
 from nucleation_bluesky.iocs.backend import Aborted, AfmBackend, Block, Capabilities, Snapshot
 from nucleation_bluesky.iocs.backends.virtual_clock import Mark, VirtualClock
+from nucleation_bluesky.iocs.backends.virtual_imager import VirtualImager
+from nucleation_bluesky.iocs.backends.virtual_safe_state import add_safe_state
+from nucleation_bluesky.iocs.backends.virtual_stage import VirtualStage
+from nucleation_bluesky.iocs.backends.virtual_stepped import SteppedRamp
 from nucleation_bluesky.worlds.afm import AfmWorld, AfmWorldParameters
 from nucleation_bluesky.worlds.afm.exposure import Exposure
 from nucleation_bluesky.worlds.afm.path import BiasPath
@@ -53,20 +51,6 @@ class _Ramp:
         return 1.0 / self.spec.sample_rate
 
 
-@dataclass
-class _Stepped:
-    """A software ramp in progress; the sums run since the last change of bias."""
-
-    exposure: Exposure
-    zero: float
-    wall: float
-    count: int = 0  # samples so far
-    n: int = 0
-    current: float = 0.0
-    height: float = 0.0
-    saturated: bool = False
-
-
 class VirtualController:
     """Bias, current and height of the virtual AFM (:class:`ControllerBackend`).
 
@@ -93,7 +77,7 @@ class VirtualController:
         self._world, self._clock = world, clock
         self._block_time, self._software_dwell = block_time, software_dwell
         self._ramp: _Ramp | None = None
-        self._stepped: _Stepped | None = None
+        self._stepped: SteppedRamp | None = None
         self._safe = (SafeState.OPEN_CIRCUIT, 0.0)
         self.settle = 0.0
         p = world.parameters
@@ -114,21 +98,10 @@ class VirtualController:
         self._check_bias(bias)
         self._safe = (policy, bias)
         if self._stepped is not None:
-            self._end_stepped(self._stepped)
+            stepped, self._stepped = self._stepped, None
+            stepped.end(self._safe)
         if self._ramp is not None:
             self._end_ramp(self._ramp)
-
-    def _append_safe(self, path: BiasPath, lasting: float) -> None:
-        policy, target = self._safe
-        p, bias = self._world.parameters, path.bias
-        if policy is SafeState.RETRACT_THEN_ZERO:
-            path.add(p.retract_time, bias)
-        if policy in {SafeState.HOLD, SafeState.ZERO}:
-            target = target if policy is SafeState.HOLD else 0.0
-            path.add(abs(bias - target) / p.bias_slew, target)
-            path.add(lasting, target)
-        else:
-            path.add(lasting, bias, driven=False)
 
     def _end_ramp(self, ramp: _Ramp) -> None:
         self._ramp = None
@@ -142,7 +115,8 @@ class VirtualController:
             ramp.end = min(reached, ramp.spec.duration)
             path.cut(ramp.end)
         if ramp.safe != self._safe:
-            self._append_safe(path, self._world.parameters.dwell)
+            parameters = self._world.parameters
+            add_safe_state(path, parameters, self._safe, parameters.dwell)
             exposure.replan()
         self._world.finish(
             exposure,
@@ -242,7 +216,7 @@ class VirtualController:
             path.add(abs(path.bias - spec.start) / spec.rates[-1], spec.start)
         safe_at = path.end
         last = (trip_index + spec.n_post) * ramp.interval
-        self._append_safe(path, max(p.dwell, last - safe_at + ramp.interval))
+        add_safe_state(path, p, self._safe, max(p.dwell, last - safe_at + ramp.interval))
         ramp.safe = self._safe
         exposure.replan()
         recorder.rewind(trip_index + 1)
@@ -258,77 +232,20 @@ class VirtualController:
         self._check_bias(bias)
         if self._ramp is not None:
             raise RuntimeError("the bias was set while a ramp is under way: end the ramp first")
-        run = self._stepped or self._begin_stepped()
-        self._live(run, self._elapsed(run))
-        p, path = self._world.parameters, run.exposure.path
-        slew = abs(bias - path.bias) / p.bias_slew
-        path.add(slew, bias)
-        settled = math.ceil((slew + p.software_settle) * p.software_rate) or 1
-        self._live(run, settled)
-        run.n, run.current, run.height, run.saturated = 0, 0.0, 0.0, False
-        if self._software_dwell is None:
-            await asyncio.sleep(settled / p.software_rate)
-        run.wall = time.monotonic()
+        if self._stepped is None:
+            policy, held = self._safe
+            begin = held if policy is SafeState.HOLD else 0.0
+            self._stepped = SteppedRamp(self._world, self._clock, begin, self._software_dwell)
+        await self._stepped.set_bias(bias)
 
     async def measure(self) -> Snapshot:
         """Average since the last change of bias; away from an exposure, of the idle inputs."""
-        run = self._stepped
-        if run is None:
-            policy, bias = self._safe
-            bias = bias if policy is SafeState.HOLD else 0.0
-            driven = policy in {SafeState.HOLD, SafeState.ZERO}
-            return Snapshot(bias, *self._world.idle_reading(bias, driven))
-        self._live(run, self._elapsed(run))
-        bias = run.exposure.path.bias
-        return Snapshot(bias, run.current / run.n, run.height / run.n, run.saturated)
-
-    def _begin_stepped(self) -> _Stepped:
+        if self._stepped is not None:
+            return self._stepped.measure()
         policy, bias = self._safe
-        begin = bias if policy is SafeState.HOLD else 0.0
-        rate = self._world.parameters.software_rate
-        path = BiasPath(initial=begin)
-        path.add_until(1 / rate, begin)
-        exposure = self._world.begin(path, rate, self._clock.now)
-        exposure.recorder.extend(exposure.signals, 2)
-        exposure.rebase()
-        self._stepped = _Stepped(exposure, self._clock.now, time.monotonic(), count=2)
-        return self._stepped
-
-    def _elapsed(self, run: _Stepped) -> int:
-        """Count the samples since the last call: at least one."""
-        now = time.monotonic()
-        passed, run.wall = now - run.wall, now
-        passed = passed if self._software_dwell is None else self._software_dwell
-        return max(1, round(passed * self._world.parameters.software_rate))
-
-    def _live(self, run: _Stepped, samples: int) -> None:
-        """Let the instrument live through ``samples`` of its internal sampling intervals."""
-        exposure, rate = run.exposure, self._world.parameters.software_rate
-        while samples > 0:
-            n = min(samples, _MAX_BLOCK)
-            begin, end = run.count, run.count + n
-            path = exposure.path
-            path.add_until((end - 1) / rate, path.bias)
-            exposure.replan()
-            exposure.recorder.extend(exposure.signals, end)
-            current, height, saturated = exposure.recorder.samples(begin, end)
-            run.n, run.count = run.n + n, end
-            run.current += float(current.sum())
-            run.height += float(height.sum())
-            run.saturated |= bool(saturated.any())
-            exposure.rebase()
-            samples -= n
-        self._clock.advance(run.zero + (run.count - 1) / rate)
-
-    def _end_stepped(self, run: _Stepped) -> None:
-        self._live(run, self._elapsed(run))
-        self._stepped = None
-        exposure = run.exposure
-        end = exposure.path.end
-        self._append_safe(exposure.path, self._world.parameters.dwell)
-        exposure.replan()
-        self._world.finish(exposure, run.zero, "software", -1, end, run.count - 1)
-        self._clock.advance(run.zero + exposure.path.end)
+        bias = bias if policy is SafeState.HOLD else 0.0
+        driven = policy in {SafeState.HOLD, SafeState.ZERO}
+        return Snapshot(bias, *self._world.idle_reading(bias, driven))
 
     # ---- settings ------------------------------------------------------------------------
     async def set_parameter(self, name: str, value: float) -> float:
@@ -358,70 +275,6 @@ class VirtualController:
         else:
             raise ValueError(f"this instrument has no setting {name}")
         return value
-
-
-class VirtualStage:
-    """XY stage of the virtual AFM (:class:`StageBackend`); axes move one after the other."""
-
-    def __init__(self, world: AfmWorld, clock: VirtualClock) -> None:
-        self._world, self._clock = world, clock
-        reach = world.parameters.stage_range
-        self.limits = {"x": (-reach, reach), "y": (-reach, reach)}
-        self._lock = asyncio.Lock()
-        self._stop: asyncio.Event | None = None
-
-    async def move(self, axis: str, target: float, settle: float) -> float:
-        """Move, settle, return the measured position, m."""
-        low, high = self.limits[axis]
-        if not low <= target <= high:
-            raise ValueError(f"{axis} = {target:g} m is outside the stage ({low:g} to {high:g} m)")
-        async with self._lock:
-            clock, stage = self._clock, self._world.stage
-            mark = clock.mark()
-            arrival = stage.axes[axis].move(target, clock.now)
-            end = max(arrival + settle, stage.axes[axis].settled())
-            stopped = self._stop = asyncio.Event()
-            try:
-                if clock.unlimited:
-                    await asyncio.sleep(0)
-                else:
-                    async with asyncio.timeout(clock.delay(mark, end)):
-                        await stopped.wait()
-            except TimeoutError:
-                pass
-            finally:
-                self._stop = None
-            if stopped.is_set():
-                end = min(end, clock.paced(mark))
-                stage.axes[axis].stop(end)
-            clock.advance(end)
-            return stage.arrival_reading(axis, end)
-
-    async def position(self, axis: str) -> float:
-        """Measured position, m."""
-        return self._world.stage.reading(axis, self._clock.now)
-
-    async def stop(self) -> None:
-        """Stop the axis that moves."""
-        if self._stop is not None:
-            self._stop.set()
-
-
-class VirtualImager:
-    """Topography imaging of the virtual AFM (:class:`ImagerBackend`)."""
-
-    def __init__(self, world: AfmWorld, clock: VirtualClock) -> None:
-        self._world, self._clock = world, clock
-
-    async def image(self, x: float, y: float, size: float, pixels: int) -> np.ndarray:
-        """Take an image; its lines take instrument time."""
-        clock = self._clock
-        mark, begin = clock.mark(), clock.now
-        image = await asyncio.to_thread(self._world.image, (x, y), size, pixels, begin)
-        duration = pixels * self._world.parameters.image_line_time
-        await clock.wait(mark, begin + duration)
-        clock.advance(begin + duration)
-        return image
 
 
 def make_virtual_afm(

@@ -19,8 +19,8 @@ class Mark:
     wall: float
 
 
-class VirtualClock:
-    """A clock that runs at ``speed`` times real time.
+class ScaledClock:
+    """What has a speed: instrument seconds per wall second.
 
     Parameters
     ----------
@@ -37,12 +37,19 @@ class VirtualClock:
         if not speed > 0:
             raise ValueError(f"the speed of the clock must be greater than 0 (got {speed:g})")
         self.speed = speed
-        self.now = 0.0
 
     @property
     def unlimited(self) -> bool:
         """Whether nothing waits for wall time."""
         return math.isinf(self.speed)
+
+
+class VirtualClock(ScaledClock):
+    """A clock that runs at ``speed`` times real time (see `ScaledClock`)."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        super().__init__(speed)
+        self.now = 0.0
 
     def mark(self) -> Mark:
         """Instant from which to pace."""

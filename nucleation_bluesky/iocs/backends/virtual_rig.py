@@ -9,6 +9,7 @@ from enum import Enum
 import numpy as np
 
 from nucleation_bluesky.contract.enums import SafeState
+from nucleation_bluesky.iocs.backends.virtual_clock import ScaledClock
 from nucleation_bluesky.worlds.afm.keyed import keyed_generator
 from nucleation_bluesky.worlds.seccm import Control, Landing, SeccmWorld
 
@@ -21,35 +22,18 @@ _REST_SAMPLES = 100  # at most, however long the pipette rests in contact
 _GAP = 2.0  # s: longer waits in the air are not sampled
 
 
-class RigClock:
+class RigClock(ScaledClock):
     """Instrument time, s.
 
     At a finite speed it is wall time times ``speed``. Without limit it advances by what the
     instrument does, so that the physics is the same at any speed.
-
-    Parameters
-    ----------
-    speed : float
-        1 for real time, N for N times faster, ``inf`` for as fast as it can.
-
-    Raises
-    ------
-    ValueError
-        If the speed is not a positive number.
     """
 
     def __init__(self, speed: float = 1.0) -> None:
-        if not speed > 0:
-            raise ValueError(f"the speed of the clock must be greater than 0 (got {speed:g})")
-        self.speed = speed
+        super().__init__(speed)
         self._wall = time.monotonic()
         self._utc = time.time()
         self._now = 0.0
-
-    @property
-    def unlimited(self) -> bool:
-        """Whether nothing waits for wall time."""
-        return math.isinf(self.speed)
 
     @property
     def now(self) -> float:
@@ -160,7 +144,7 @@ class Rig:
         self._stage = Stage.USED
         return landing
 
-    def range(self, current_range: float, noise_factor: float) -> None:
+    def set_range(self, current_range: float, noise_factor: float) -> None:
         """Apply settings of the electrometer."""
         self.current_range, self.noise_factor = current_range, noise_factor
         if self._views:

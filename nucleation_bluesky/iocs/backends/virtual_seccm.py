@@ -2,21 +2,20 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nucleation_bluesky.contract.enums import (
-    AbortLocation,
     ContactMode,
     SafeState,
     StepMode,
 )
-from nucleation_bluesky.contract.program import Program, Step
+from nucleation_bluesky.contract.program import Approach, Program
 from nucleation_bluesky.iocs.backend import Capabilities
+from nucleation_bluesky.iocs.backends.virtual_electrometer import LATENCY, VirtualElectrometer
 from nucleation_bluesky.iocs.backends.virtual_irm import VirtualCamera
 from nucleation_bluesky.iocs.backends.virtual_pipette import VirtualPipette
 from nucleation_bluesky.iocs.backends.virtual_rig import PERIOD as PERIOD_AFTER
@@ -39,10 +38,6 @@ BLOCK_TIME = 0.02  # s of wall time
 MAX_BLOCK = 256  # samples computed at a time, so that the loop stays alive
 APPROACH_BLOCK = 2048  # the same while nothing is touched
 STOP_TIME = 1e-3  # s: motion goes on for this long after contact was found
-LATENCY = 50e-6  # s
-RANGES = (1e-9, 1e-5)  # A, in decades
-FILTERS = (10.0, 1e4)  # Hz
-FILTER = 1e3
 _MODES = {
     StepMode.POTENTIAL: Control.POTENTIAL,
     StepMode.CURRENT: Control.CURRENT,
@@ -68,6 +63,13 @@ class _Run:
     block: LandingBlock | None = None
 
 
+def _applied(approach: Approach) -> tuple[Control, float]:
+    """Return what is controlled during an approach, and its setpoint, V or A."""
+    if approach.mode is ContactMode.CURRENT:
+        return Control.POTENTIAL, approach.potential
+    return Control.CURRENT, approach.current
+
+
 class VirtualController:
     """Electrochemistry and approach of the virtual SECCM (a `LandingBackend`).
 
@@ -82,36 +84,20 @@ class VirtualController:
     def __init__(self, rig: Rig, *, block_time: float = BLOCK_TIME) -> None:
         self._rig, self._block_time = rig, block_time
         self._run: _Run | None = None
-        self._filter = FILTER
-        p = rig.world.settings
-        self.capabilities = Capabilities(
-            bias_range=(-p.potential_range, p.potential_range),
-            sample_rate_range=(50.0, 1e4),
-            current_range=p.current_range,
-            current_bandwidth=FILTER,
-            height_bandwidth=1e3,
-            abort=AbortLocation.CONTROLLER,
-            latency=LATENCY,
-            safe_states=frozenset(
-                {
-                    SafeState.OPEN_CIRCUIT,
-                    SafeState.HOLD,
-                    SafeState.ZERO,
-                    SafeState.ZERO_CURRENT,
-                }
-            ),
-            ramp=True,
-            software_ramp=False,
-        )
-        self.settings = {"ELM:RANGE": p.current_range, "ELM:FILTER": FILTER}
-        self._noise = rig.generator("electrometer at rest")
+        self._electrometer = VirtualElectrometer(rig)
+        self.settings = self._electrometer.settings
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the electrometer can do now."""
+        return self._electrometer.capabilities
 
     # ---- landings ------------------------------------------------------------------------
     async def start(self, program: Program) -> None:
         """Start approach or first step."""
         if self._run is not None:
             raise RuntimeError("a landing was started while another is under way")
-        self._check(program.steps)
+        self._electrometer.check(program.steps)
         approach = program.approach
         if approach is not None and approach.speed > self._rig.world.settings.max_speed:
             raise ValueError(
@@ -132,22 +118,6 @@ class VirtualController:
         self._run = _Run(landing, program, zero, rig.position["z"], step)
         if step == 0:
             self._enter(self._run, 0)
-
-    def _check(self, steps: Sequence[Step]) -> None:
-        caps = self.capabilities
-        for number, step in enumerate(steps):
-            values = (step.start, step.end)
-            if step.mode is StepMode.POTENTIAL:
-                low, high = caps.bias_range
-                if not all(low <= v <= high for v in values):
-                    raise ValueError(
-                        f"step {number} goes beyond the potential range of {low:g} to {high:g} V"
-                    )
-            elif any(abs(v) > caps.current_range for v in values):
-                raise ValueError(
-                    f"step {number} needs more than the current range of "
-                    f"{caps.current_range:g} A: set ELM:RANGE"
-                )
 
     def _enter(self, run: _Run, step: int) -> None:
         run.step, run.done = step, 0
@@ -207,9 +177,8 @@ class VirtualController:
         approach = run.program.approach
         if run.step == APPROACH and approach is not None:
             z = run.origin + approach.speed * period * np.arange(run.index + 1, run.index + n + 1)
-            by_current = approach.mode is ContactMode.CURRENT
-            mode = Control.POTENTIAL if by_current else Control.CURRENT
-            setpoints = np.full(n, approach.potential if by_current else approach.current)
+            mode, setpoint = _applied(approach)
+            setpoints = np.full(n, setpoint)
         else:
             assert run.setpoints is not None  # noqa: S101 - a step is under way
             z = np.full(n, z0)
@@ -252,10 +221,8 @@ class VirtualController:
         approach, period = run.program.approach, run.program.sample_period
         assert approach is not None  # noqa: S101 - contact ends an approach
         z = self._rig.position["z"] + approach.speed * min(STOP_TIME, period)
-        by_current = approach.mode is ContactMode.CURRENT
-        mode = Control.POTENTIAL if by_current else Control.CURRENT
-        value = approach.potential if by_current else approach.current
-        potential, current, saturated = run.landing.run(mode, np.full(1, value), period, z)
+        mode, setpoint = _applied(approach)
+        potential, current, saturated = run.landing.run(mode, np.full(1, setpoint), period, z)
         index, run.index = run.index, run.index + 1
         self._rig.position["z"] = z
         self._rig.clock.advance(run.landing.time)
@@ -334,42 +301,21 @@ class VirtualController:
     # ---- outside landings ----------------------------------------------------------------
     async def measure(self) -> Reading:
         """Measure once."""
-        rig, p = self._rig, self._rig.world.settings
+        rig = self._rig
         landing, z = rig.landing, rig.position["z"]
-        if landing.contact.wet:
-            rig.rest_until(rig.clock.now)
-            landing.time = max(landing.time, rig.clock.now - PERIOD_AFTER)
-            potential, current, saturated = rig.run_rest(landing, np.full(1, z), PERIOD_AFTER)
-            rig.clock.advance(landing.time)
-            return Reading(float(potential[0]), float(current[0]), z, bool(saturated[0]))
-        noise = self._noise.standard_normal(2)
-        potential = rig.rest.setpoint if rig.rest.mode is Control.POTENTIAL else 0.0
-        current = p.current_noise * rig.noise_factor * float(noise[0])
-        return Reading(potential + p.potential_noise * float(noise[1]), current, z)
+        if not landing.contact.wet:
+            return self._electrometer.in_air()
+        rig.rest_until(rig.clock.now)
+        landing.time = max(landing.time, rig.clock.now - PERIOD_AFTER)
+        potential, current, saturated = rig.run_rest(landing, np.full(1, z), PERIOD_AFTER)
+        rig.clock.advance(landing.time)
+        return Reading(float(potential[0]), float(current[0]), z, bool(saturated[0]))
 
     async def set_parameter(self, name: str, value: float) -> float:
         """Apply ``ELM:RANGE`` (A, decades) or ``ELM:FILTER`` (Hz)."""
         if self._run is not None:
             raise RuntimeError(f"{name} was set during a landing: end it first")
-        if not math.isfinite(value):
-            raise ValueError("the value must be a finite number")
-        if name == "ELM:RANGE":
-            if not RANGES[0] <= value <= RANGES[1]:
-                raise ValueError(f"ranges go from {RANGES[0]:g} to {RANGES[1]:g} A in decades")
-            value = float(f"1e{math.ceil(math.log10(value) - 1e-9)}")
-            self.capabilities = replace(self.capabilities, current_range=value)
-        elif name == "ELM:FILTER":
-            if not FILTERS[0] <= value <= FILTERS[1]:
-                raise ValueError(f"the filter can be set from {FILTERS[0]:g} to {FILTERS[1]:g} Hz")
-            self._filter = value
-            self.capabilities = replace(self.capabilities, current_bandwidth=value)
-        else:
-            raise ValueError(f"this instrument has no setting {name}")
-        # samples are averages over 2.57 ms: a wider filter adds little, a narrower one takes noise
-        self._rig.range(
-            self.capabilities.current_range, math.sqrt(min(self._filter, 200.0) / 200.0)
-        )
-        return value
+        return self._electrometer.set(name, value)
 
 
 def make_virtual_seccm(
