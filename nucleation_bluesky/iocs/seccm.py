@@ -76,6 +76,7 @@ class SeccmFrontEnd(FrontEnd):
         try:
             async with asyncio.timeout(BOOT_TIMEOUT):
                 await self.method.withdraw(distance)
+            self.trace("withdrawn", **self.position())
         except Exception as error:  # any driver error: serve, in state fault
             logger.exception("withdrawal at boot")
             text = f"the pipette could not be withdrawn: {type(error).__name__}: {error}"

@@ -74,6 +74,8 @@ def first_cause(error: BaseException) -> BaseException:
 
 def _abort(session: Session) -> None:
     """End a paused plan through its finalizers, or without them for who cannot wait."""
+    if session.RE.state != "paused":  # another thread has ended it: nothing is left to do
+        return
     try:
         session.RE.abort("interrupted at the terminal")
     except KeyboardInterrupt:

@@ -182,12 +182,16 @@ def _external(uri: str, container: str) -> Callable[[], Any]:
     return connection
 
 
-def _wait_for_turn(files: CourierFiles) -> bool:
-    """Wait until no other courier works here; False when no user is left to work for."""
+def _wait_for_turn(files: CourierFiles, session: int) -> bool:
+    """Wait until no other courier works here; False when no user is left to work for.
+
+    Who still waits when the session that started it (a process id, 0 for none) has ended is not
+    needed either: another courier is at work, and couriers would pile up behind it.
+    """
     fd = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)  # held until this process ends
     pause = threading.Event()
     while not try_lock(fd):
-        if not files.users.any_alive():
+        if (session and os.getppid() != session) or not files.users.any_alive():
             return False
         pause.wait(0.5)
     return True
@@ -200,6 +204,7 @@ def main() -> None:
     parser.add_argument("--uri", default="", help="address of an external Tiled server")
     parser.add_argument("--container", default="", help="its container of runs")
     parser.add_argument("--patience", type=float, default=300.0)
+    parser.add_argument("--session", type=int, default=0, help="process that starts it")
     options = parser.parse_args()
     data_dir = options.data.resolve()
     give_way()
@@ -212,7 +217,7 @@ def main() -> None:
     # which is also why everything that imports it is imported late.
     os.environ["TILED_RETRY_ATTEMPTS"] = "1"
     os.environ["TILED_RETRY_TIMEOUT"] = str(REQUEST)
-    if not _wait_for_turn(files):
+    if not _wait_for_turn(files, options.session):
         return
 
     def readable() -> list[Path]:

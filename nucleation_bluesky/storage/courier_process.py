@@ -37,6 +37,7 @@ class CourierProcess:
         self._external = external
         self._command = [sys.executable, "-m", "nucleation_bluesky.storage.courier"]
         self._command += ["--data", str(data_dir), "--patience", str(patience)]
+        self._command += ["--session", str(os.getpid())]
         target = EMBEDDED
         if external is not None:
             self._command += ["--uri", external.uri, "--container", container]
