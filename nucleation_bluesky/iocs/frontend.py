@@ -182,6 +182,18 @@ class FrontEnd:
             text = "the last exposure is still ending (safe state, withdrawal, file): ARM later"
             raise Refusal(Fault.BUSY, text) from None
 
+    def require_ended(self, what: str) -> None:
+        """Refuse ``what`` until the last exposure has ended: safe state, withdrawal, file.
+
+        Raises
+        ------
+        Refusal
+            BUSY.
+        """
+        if not self._idle.is_set():
+            text = f"{what} refused while the last exposure is still ending: wait for its RESULT"
+            raise Refusal(Fault.BUSY, text)
+
     async def _arm(self, command: str) -> str:
         await self._require_ended()
         self._require_unblocked()
@@ -198,8 +210,6 @@ class FrontEnd:
         if not self.method.capabilities.ramp:
             raise Refusal(Fault.BAD_PARAMETER, "this controller runs no ramps: use SOFT:GO")
         self.energise(token, Mode.RAMP)
-        if self._prepared is None:
-            raise Refusal(Fault.NOT_ARMED, "not armed: write ARM first")
         exposure = self._exposure = self.method.expose(self._prepared)
         self._idle.clear()
         try:

@@ -40,6 +40,8 @@ class LandingMethod:
         self._channels = channels
         self.pipette = Pipette(backend.pipette, channels)
         self._withdrawn = False
+        self._owed: float | None = None  # way of a withdrawal that has not succeeded, m
+        self._withdrawing = asyncio.Lock()
         self._policy = (SafeState.OPEN_CIRCUIT, 0.0)
         self._start_z = self._deepest = math.nan
         self._landing: Landing | None = None
@@ -122,13 +124,34 @@ class LandingMethod:
         Exception
             What the driver raises.
         """
-        _, speed = self._retraction()
-        block = await self._controller.retract(distance, speed)
-        self._withdrawn = True
-        await self.pipette.refresh_all()
-        if self._policy[0] is SafeState.RETRACT_THEN_ZERO:
-            await self._controller.safe_state(SafeState.ZERO, 0.0)
+        self._owed = distance
+        async with self._withdrawing:
+            _, speed = self._retraction()
+            block = await self._controller.retract(distance, speed)
+            self._withdrawn, self._owed = True, None
+            await self.pipette.refresh_all()
+            if self._policy[0] is SafeState.RETRACT_THEN_ZERO:
+                await self._controller.safe_state(SafeState.ZERO, 0.0)
         return block
+
+    def owed(self) -> str:
+        """Say why no landing may start while the pipette could not be withdrawn; "" if it was."""
+        if self._owed is None or self._landing is not None:
+            return ""
+        return "the pipette could not be withdrawn from the last landing; it is tried again"
+
+    async def withdraw_again(self) -> bool:
+        """Repeat a withdrawal that failed; whether one was due.
+
+        Raises
+        ------
+        Exception
+            What the driver raises.
+        """
+        if self._owed is None or self._landing is not None or self._withdrawing.locked():
+            return False
+        await self.withdraw(self._owed)
+        return True
 
     async def _way_back(self) -> float:
         """Way to where the approach started, m; the longest where the driver cannot tell."""

@@ -136,6 +136,7 @@ class Pipette:
             positioner = self._positioner()
             if self._front is not None:
                 self._front.state.require_idle("a move")
+                self._front.require_ended("a move")  # a killed landing is still withdrawing
             if axis in self._moving:
                 raise Refusal(Fault.BUSY, f"{axis} is moving: write PIP:STOP first")
             await self._know("z", await positioner.position("z"))

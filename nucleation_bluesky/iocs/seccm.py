@@ -23,6 +23,7 @@ READBACKS = {"ELM:CURRENT", "ELM:POTENTIAL", "READING"}
 FRESH = 0.01  # s; a read does not measure again within this time
 IDLE_PERIOD = 0.5
 POLL = 0.05
+WITHDRAW_PERIOD = 2.0  # s between attempts to withdraw
 BOOT_TIMEOUT = 60.0
 
 
@@ -57,7 +58,9 @@ class SeccmFrontEnd(FrontEnd):
         self.backend = backend
         self._count = 0
         self._measured_at = float("-inf")
+        self._withdraw_at = float("-inf")
         self.method.pipette.attach(self)
+        self.add_blocker(self.method.owed)
         self.add_commands({name: self._setter(name) for name in SETTINGS})
         self.channels.set_refresher(READBACKS, self._refresh)
 
@@ -149,9 +152,23 @@ class SeccmFrontEnd(FrontEnd):
                 self.state.refused(Refusal(Fault.BACKEND_ERROR, text))
                 await self.publish()
 
+    async def _withdraw_again(self) -> None:
+        """Repeat a withdrawal that failed: a pipette in contact goes on wetting the sample."""
+        if self.clock() - self._withdraw_at < WITHDRAW_PERIOD:
+            return
+        self._withdraw_at = self.clock()
+        try:
+            async with asyncio.timeout(self.method.wind_up_time):
+                if await self.method.withdraw_again():
+                    self.trace("withdrawn", **self.position())
+        except Exception as error:  # any driver error: tried again, and told
+            logger.exception("withdrawal")
+            self.trace("withdrawal_failed", text=f"{type(error).__name__}: {error}")
+
     async def run(self) -> None:
-        """Measure steadily until cancelled."""
+        """Measure steadily, and repeat a withdrawal that failed, until cancelled."""
         while True:
+            await self._withdraw_again()
             due = self.clock() - self._measured_at > IDLE_PERIOD or self.readings_stale
             if self.state.mode is not Mode.RAMP and due:
                 await self._measure_or_fault()

@@ -286,7 +286,7 @@ def test_kill_makes_safe_then_withdraws(fresh, tmp_path, phase):
     killed = events[names.index("killed")]
     safe = next(e for e in events[names.index("killed") :] if e["event"] == "safe")
     assert 0 <= safe["monotonic"] - killed["monotonic"] < 0.05
-    assert names.index("withdrawn") < names.index("result")
+    assert names.index("withdrawn", names.index("killed")) < names.index("result")
     assert client.get("PIP:Z:RBV") == pytest.approx(0.0, abs=1e-6)
     client.put("FILE:CAPTURE", 0)
     data = row(tmp_path, "k", result)
@@ -300,6 +300,10 @@ def test_no_landing_overtakes_the_withdrawal_of_a_killed_one(fresh):
     client.ioc.wait_event("energised")
     time.sleep(0.8)
     client.put("KILL", 1)
+    for axis, target in (("Z", 40.0), ("X", 5.0)):
+        client.put(f"PIP:{axis}", target)
+        assert client.fault is Fault.BUSY
+        assert "still ending" in client.get("FAULT:TEXT")
     client.arm()
     assert client.fault is Fault.BUSY
     assert "still ending" in client.get("FAULT:TEXT")
@@ -354,19 +358,31 @@ def test_a_suspended_controller_withdraws_and_voids_what_was_queued(fresh):
         ({"saturate_at": 1200}, Termination.SATURATED, ControllerState.TRIPPED),
         ({"fail_at": 100}, Termination.BACKEND_FAULT, ControllerState.FAULT),
         ({"freeze_at": 100}, Termination.STALE, ControllerState.TRIPPED),
-        ({"retract_fails": True}, Termination.COMPLETED, ControllerState.FAULT),
     ],
 )
 def test_trouble_ends_safe_and_completes_the_put(fresh, world, termination, state):
     client = fresh(world=world)
-    if not world.get("retract_fails"):
-        client.land(Program(APPROACH, chronoamperometry(1.0, 5)))
-        assert client.get("PIP:Z:RBV") < 3.0
-    else:
-        client.land(Program(APPROACH, chronoamperometry(1.0, 1)))
-        assert "does not answer" in client.get("FAULT:TEXT")
+    client.land(Program(APPROACH, chronoamperometry(1.0, 5)))
+    assert client.get("PIP:Z:RBV") < 3.0
     assert (client.state, client.termination) == (state, termination)
     assert client.ioc.events()[-1]["event"] == "result"
+
+
+def test_a_withdrawal_that_failed_is_tried_again(fresh):
+    client = fresh(world={"retract_fails": 2})
+    client.land(Program(APPROACH, chronoamperometry(1.0, 1)))
+    assert (client.state, client.termination) == (ControllerState.FAULT, Termination.COMPLETED)
+    assert "does not answer" in client.get("FAULT:TEXT")
+    before = len([e for e in client.ioc.events() if e["event"] == "withdrawn"])
+    client.arm()
+    assert client.fault is Fault.BUSY
+    assert "could not be withdrawn" in client.get("FAULT:TEXT")
+    client.ioc.wait_event("withdrawal_failed", 10)
+    client.ioc.wait_event("withdrawn", 10, count=before + 1)
+    assert client.get("PIP:Z:RBV") < 3.0
+    client.land(Program(APPROACH, chronoamperometry(1.0, 1)))
+    assert client.termination is Termination.COMPLETED
+    assert client.state is ControllerState.SAFE
 
 
 def test_sigterm_in_a_landing_withdraws_and_closes_files(fresh, tmp_path):
@@ -380,7 +396,8 @@ def test_sigterm_in_a_landing_withdraws_and_closes_files(fresh, tmp_path):
     assert client.ioc.stop(10) == 0
     names = [e["event"] for e in client.ioc.events()]
     assert names[-1] == "closed"
-    assert names.index("safe", names.index("energised")) < names.index("withdrawn")
+    began = names.index("energised")
+    assert names.index("safe", began) < names.index("withdrawn", began)
     with h5py.File(tmp_path / "t_00000.h5") as file:
         assert file["/entry/data/termination"][0] == Termination.KILLED
 

@@ -52,8 +52,8 @@ class DemoSeccmSettings:
     nan_at, saturate_at, freeze_at, fail_at : int
         Sample at which the current is NaN, at full scale, the data stop, the driver raises (-1:
         never).
-    retract_fails : bool
-        The withdrawal raises.
+    retract_fails : int
+        So many withdrawals raise, from the first after that of the boot.
     rows, columns : int
         Size of a frame.
     noise_frames : int
@@ -69,7 +69,7 @@ class DemoSeccmSettings:
     saturate_at: int = -1
     freeze_at: int = -1
     fail_at: int = -1
-    retract_fails: bool = False
+    retract_fails: int = 0
     rows: int = 64
     columns: int = 48
     noise_frames: int = 0
@@ -105,6 +105,7 @@ class DemoLanding:
         self._run: _Run | None = None
         self.z = 0.0
         self.z_low = 0.0
+        self._withdrawals = 0
         self.safe: tuple[SafeState, float] = (SafeState.OPEN_CIRCUIT, 0.0)
         self.capabilities = Capabilities(
             bias_range=(-OVERLOAD, OVERLOAD),
@@ -232,7 +233,8 @@ class DemoLanding:
 
     async def retract(self, distance: float, speed: float) -> LandingBlock:
         """Withdraw, sampled at 100 Hz."""
-        if self._settings.retract_fails:
+        self._withdrawals += 1
+        if 1 < self._withdrawals <= 1 + self._settings.retract_fails:
             raise OSError("the positioner does not answer")
         target = max(self.z - distance, self.z_low)
         mark, zero, duration = self._clock.mark(), self._clock.now, (self.z - target) / speed
