@@ -18,6 +18,18 @@ ioc_app = typer.Typer(help="Serve a virtual instrument over EPICS Channel Access
                       no_args_is_help=True)  # fmt: skip
 
 
+Speed = Annotated[str, typer.Option(help="1 is real time; N times faster; or 'max'.")]
+Seed = Annotated[int, typer.Option(help="Seed of the sample and of all noise.")]
+Truth = Annotated[Path | None, typer.Option(help="Write the ground truth here.")]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a world parameter: name=number.")
+]
+Environment = Annotated[
+    str, typer.Option(help="Prefix of the environment PVs served along; empty for none.")
+]
+EndWith = Annotated[int | None, typer.Option(help="End when the process with this id is gone.")]
+
+
 def end_with_process(pid: int) -> None:
     """End this process, orderly, once another one is gone."""
 
@@ -57,19 +69,13 @@ def prepare(end_with: int | None) -> None:
 @ioc_app.command("afm")
 def afm(
     prefix: Annotated[str, typer.Option(help="Prefix of all PVs.")] = "NB:AFM:",
-    speed: Annotated[str, typer.Option(help="1 is real time; N times faster; or 'max'.")] = "1",
-    seed: Annotated[int, typer.Option(help="Seed of the sample and of all noise.")] = 1,
-    truth: Annotated[Path | None, typer.Option(help="Write the ground truth here.")] = None,
+    speed: Speed = "1",
+    seed: Seed = 1,
+    truth: Truth = None,
     trace: Annotated[Path | None, typer.Option(help="Write the controller's trace here.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a world parameter: name=number.")
-    ] = None,
-    environment: Annotated[
-        str, typer.Option(help="Prefix of the environment PVs served along; empty for none.")
-    ] = "NB:ENV:",
-    end_with: Annotated[
-        int | None, typer.Option(help="End when the process with this id is gone.")
-    ] = None,
+    setting: Setting = None,
+    environment: Environment = "NB:ENV:",
+    end_with: EndWith = None,
 ) -> None:
     """Serve the virtual AFM: tip bias, current, height, stage, topography."""
     from nucleation_bluesky.iocs.run import run_afm_ioc  # noqa: PLC0415 - slow import
@@ -95,13 +101,11 @@ def seccm(
     camera_prefix: Annotated[
         str, typer.Option(help="Prefix of the camera's PVs; empty serves no camera.")
     ] = "NB:IRM:",
-    speed: Annotated[str, typer.Option(help="1 is real time; N times faster; or 'max'.")] = "1",
-    seed: Annotated[int, typer.Option(help="Seed of the sample and of all noise.")] = 1,
-    truth: Annotated[Path | None, typer.Option(help="Write the ground truth here.")] = None,
+    speed: Speed = "1",
+    seed: Seed = 1,
+    truth: Truth = None,
     trace: Annotated[Path | None, typer.Option(help="Write the front ends' trace here.")] = None,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a world parameter: name=number.")
-    ] = None,
+    setting: Setting = None,
     camera: Annotated[
         str, typer.Option(help="'virtual', or 'micromanager' for a camera by Micro-Manager.")
     ] = "virtual",
@@ -111,12 +115,8 @@ def seccm(
     mm_adapters: Annotated[
         Path | None, typer.Option(help="Directory of Micro-Manager's device adapters.")
     ] = None,
-    environment: Annotated[
-        str, typer.Option(help="Prefix of the environment PVs served along; empty for none.")
-    ] = "NB:ENV:",
-    end_with: Annotated[
-        int | None, typer.Option(help="End when the process with this id is gone.")
-    ] = None,
+    environment: Environment = "NB:ENV:",
+    end_with: EndWith = None,
 ) -> None:
     """Serve the virtual SECCM: landings, pipette, electrometer and the microscope's camera."""
     from nucleation_bluesky.iocs.run import run_seccm_ioc  # noqa: PLC0415 - slow import

@@ -9,6 +9,7 @@ from nucleation_bluesky.iocs import parameters
 from nucleation_bluesky.iocs.backend import AfmBackend, ImagerBackend, StageBackend
 from nucleation_bluesky.iocs.capture import image_path
 from nucleation_bluesky.iocs.frontend import FrontEnd
+from nucleation_bluesky.iocs.instrument_settings import InstrumentSettings
 from nucleation_bluesky.iocs.ramp_method import RampMethod
 from nucleation_bluesky.iocs.software import SoftwareRamp
 from nucleation_bluesky.iocs.state import Refusal
@@ -47,7 +48,7 @@ class AfmFrontEnd(FrontEnd):
         self._imaging = False
         self._position: dict[str, float] = {}
         self.add_blocker(self._busy)
-        self.add_commands({name: self._setter(name) for name in SETTINGS})
+        self.settings = InstrumentSettings(self, backend.controller, SETTINGS)
         self.add_commands(
             {
                 "STAGE:X": self._mover("x"),
@@ -62,8 +63,7 @@ class AfmFrontEnd(FrontEnd):
     async def boot(self) -> None:
         """Publish capabilities, limits and positions, in the safe state."""
         await super().boot()
-        for suffix, value in getattr(self.backend.controller, "settings", {}).items():
-            await self.channels.post(suffix, value)
+        await self.settings.boot()
         stage = self.backend.stage
         if stage is None:
             return
@@ -136,19 +136,6 @@ class AfmFrontEnd(FrontEnd):
         await self._stage().stop()
         self.trace("stage_stopped")
         return value
-
-    def _setter(self, name: str) -> Callable[[float], Awaitable[float]]:
-        async def apply(value: float) -> float:
-            self.state.require_idle(name)
-            try:
-                applied = await self.backend.controller.set_parameter(name, float(value))
-            except (ValueError, KeyError, NotImplementedError) as error:
-                text = f"{name}: {error or 'not supported by this instrument'}"
-                raise Refusal(Fault.BAD_PARAMETER, text) from None
-            await self.publish_capabilities()
-            return applied
-
-        return apply
 
     async def _image(self, value: int) -> int:
         imager = self._imager()

@@ -54,7 +54,9 @@ def baseline_samples(sample_rate: float) -> int:
     return max(MIN_BASELINE_SAMPLES, round(BASELINE_TIME * sample_rate))
 
 
-def fit_background(index: np.ndarray, current: np.ndarray, end: int, budget: float):
+def fit_background(
+    index: np.ndarray, current: np.ndarray, end: int, budget: float
+) -> tuple[float, float, float]:
     """Estimate leakage and C dV/dt from the first samples of a segment.
 
     Samples further than 5 median absolute deviations from the median-slope line are left out

@@ -11,10 +11,9 @@ from nucleation_bluesky.contract.files import WAVEFORM_CHANNELS
 from nucleation_bluesky.contract.ramp import Compliance, RampSpec
 from nucleation_bluesky.iocs.backend import Aborted, Block, ControllerBackend
 from nucleation_bluesky.iocs.compliance import ComplianceChecker, Trip
+from nucleation_bluesky.iocs.stoppable import BLOCK_TIMEOUT, Stoppable
 
-BLOCK_TIMEOUT = 5.0  # a backend owes a block at least this often
 ABORT_TIMEOUT = 5.0  # on top of the after-trip action
-STOP_TIMEOUT = 0.2  # how long a stopped driver call may linger
 
 
 @dataclass
@@ -47,8 +46,8 @@ class Record:
         return self.spec.sample_rate
 
 
-class Exposure:
-    """Runs one ramp; :meth:`stop` ends it from outside at any time.
+class Exposure(Stoppable):
+    """Runs one ramp; `stop` ends it from outside at any time.
 
     Parameters
     ----------
@@ -61,18 +60,10 @@ class Exposure:
     """
 
     def __init__(self, backend: ControllerBackend, spec: RampSpec, compliance: Compliance):
+        super().__init__()
         self._backend = backend
         self._checker = ComplianceChecker(compliance, spec)
-        self._stopped: Termination | None = None
-        self._ramp: asyncio.Task[None] | None = None
         self.record = Record(spec)
-
-    def stop(self, termination: Termination) -> None:
-        """End the exposure; whoever calls this brings the safe state himself."""
-        if self._stopped is None:
-            self._stopped = termination
-            if self._ramp is not None:
-                self._ramp.cancel()
 
     @property
     def last_bias(self) -> float:
@@ -89,15 +80,7 @@ class Exposure:
             Never raises for a failing backend: the termination and ``error`` tell.
         """
         record = self.record
-        if self._stopped is None:  # nothing may start after the safe state was ordered
-            self._ramp = asyncio.create_task(self._run_ramp())
-            try:
-                while not self._ramp.done():
-                    await asyncio.wait({self._ramp}, timeout=STOP_TIMEOUT)
-                    if self._stopped is not None:
-                        break  # even where a driver swallows the cancellation
-            finally:
-                self._ramp.cancel()
+        await self._until_stopped(self._run_ramp)
         if self._stopped is not None and record.termination is Termination.NONE:
             record.termination = self._stopped
         record.baseline = self._checker.baseline

@@ -20,9 +20,7 @@ from nucleation_bluesky.iocs.seccm_backend import (
     LandingBackend,
     LandingBlock,
 )
-
-BLOCK_TIMEOUT = 5.0  # a backend owes a block at least this often
-STOP_TIMEOUT = 0.2  # how long a stopped driver call may linger
+from nucleation_bluesky.iocs.stoppable import BLOCK_TIMEOUT, Stoppable
 
 
 @dataclass
@@ -73,7 +71,7 @@ class LandingRecord:
         self.overtravel = float(z[approached[-1]]) - self.contact_z
 
 
-class Landing:
+class Landing(Stoppable):
     """Runs one landing; `stop` ends it from outside at any time.
 
     Parameters
@@ -93,22 +91,14 @@ class Landing:
         ticks: Callable[[], float] = time.monotonic,
         utc: Callable[[], float] = time.time,
     ):
+        super().__init__()
         self._backend, self._program = backend, program
         self._clocks = ticks, utc
         self._detector = ContactDetector(program.approach) if program.approach else None
         self._step = APPROACH if self._detector else 0
         self._limits: StepLimits | None = None
         self._expected = 0  # number of the next sample
-        self._stopped: Termination | None = None
-        self._task: asyncio.Task[None] | None = None
         self.record = LandingRecord(program)
-
-    def stop(self, termination: Termination) -> None:
-        """End the landing; whoever calls this brings the safe state himself."""
-        if self._stopped is None:
-            self._stopped = termination
-            if self._task is not None:
-                self._task.cancel()
 
     @property
     def last_bias(self) -> float:
@@ -125,15 +115,7 @@ class Landing:
             Never raises for a failing backend: the termination and ``error`` tell.
         """
         record = self.record
-        if self._stopped is None:  # nothing may start after the safe state was ordered
-            self._task = asyncio.create_task(self._run())
-            try:
-                while not self._task.done():
-                    await asyncio.wait({self._task}, timeout=STOP_TIMEOUT)
-                    if self._stopped is not None:
-                        break  # even where a driver swallows the cancellation
-            finally:
-                self._task.cancel()
+        await self._until_stopped(self._run)
         if self._stopped is not None and record.termination is Termination.NONE:
             record.termination = self._stopped
         if self._detector is not None:

@@ -10,6 +10,7 @@ from nucleation_bluesky.contract.program import Program
 from nucleation_bluesky.iocs import landing_parameters
 from nucleation_bluesky.iocs.backend import Capabilities
 from nucleation_bluesky.iocs.landing import Landing, LandingRecord, summarise
+from nucleation_bluesky.iocs.parameters import check_width, si
 from nucleation_bluesky.iocs.pipette import Pipette
 from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.seccm_backend import AFTER, LandingBlock, SeccmBackend
@@ -72,7 +73,8 @@ class LandingMethod:
                     f"the pipette stands at {z * 1e6:.3f} um, not before APPROACH:Z_MAX = "
                     f"{program.approach.z_max * 1e6:.3f} um: withdraw it first",
                 )
-        landing_parameters.check_width(self._channels, program, z)
+        width = program.max_samples(z)
+        check_width(self._channels, width, "the landing", "lower APPROACH:Z_MAX")
         return program
 
     def expose(self, prepared: Program) -> Landing:
@@ -107,8 +109,8 @@ class LandingMethod:
 
     def _retraction(self) -> tuple[float, float]:
         return (
-            landing_parameters.si(self._channels, "RETRACT:DISTANCE"),
-            landing_parameters.si(self._channels, "RETRACT:SPEED"),
+            si(self._channels, "RETRACT:DISTANCE"),
+            si(self._channels, "RETRACT:SPEED"),
         )
 
     async def withdraw(self, distance: float) -> LandingBlock:

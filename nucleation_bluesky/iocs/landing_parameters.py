@@ -13,11 +13,10 @@ from nucleation_bluesky.contract.program import (
     steps_from_table,
 )
 from nucleation_bluesky.iocs.backend import Capabilities
-from nucleation_bluesky.iocs.parameters import LARGE, SI, TINY, si
+from nucleation_bluesky.iocs.parameters import LARGE, SI, TINY, shared_ranges, si
 from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.seccm_backend import SeccmBackend
 from nucleation_bluesky.iocs.state import Refusal
-from nucleation_bluesky.segments import MAX_ROW_SAMPLES, MAX_ROWS
 
 UM = SI["um"]
 
@@ -27,7 +26,7 @@ def ranges(backend: SeccmBackend) -> dict[str, tuple[float, float]]:
     caps = backend.controller.capabilities
     rates = caps.sample_rate_range
     current = caps.current_range / SI["pA"]
-    found: dict[str, tuple[float, float]] = {
+    found = shared_ranges(caps) | {
         "PROGRAM": (-UNLIMITED, UNLIMITED),
         "PROGRAM:STEPS": (0, MAX_STEPS),
         "SAMPLE:PERIOD": (1 / rates[1], 1 / rates[0]),
@@ -40,10 +39,6 @@ def ranges(backend: SeccmBackend) -> dict[str, tuple[float, float]]:
         "APPROACH:CONFIRM": (1, 1_000_000),
         "RETRACT:DISTANCE": (TINY, LARGE),
         "RETRACT:SPEED": (TINY, LARGE),
-        "SAFE:BIAS": caps.bias_range,
-        "FILE:ROWS": (1, MAX_ROWS),
-        "FILE:MAX_SAMPLES": (1, MAX_ROW_SAMPLES),
-        "FILE:CAPTURE": (0, 1),
         "ELM:RANGE": (TINY, LARGE),
         "ELM:FILTER": (TINY, LARGE),
         "PIP:CLEARANCE": (0.0, LARGE),
@@ -135,22 +130,3 @@ def _out_of_range(step: Step, low: float, high: float, current: float) -> str:
     if step.mode is StepMode.CURRENT and max(map(abs, values)) > current:
         return f"current {step.start:g} to {step.end:g} A is beyond full scale, {current:g} A"
     return ""
-
-
-def check_width(channels: Channels, program: Program, z: float) -> None:
-    """Refuse a landing from extension ``z`` (m) that may not fit in a row of the open capture.
-
-    Raises
-    ------
-    Refusal
-        BAD_PARAMETER.
-    """
-    width, limit = program.max_samples(z), channels.value("FILE:MAX_SAMPLES")
-    if channels.value("FILE:CAPTURE") and width > limit:
-        raise Refusal(
-            Fault.BAD_PARAMETER,
-            f"the landing has up to {width} samples, a row {limit}: raise FILE:MAX_SAMPLES before "
-            "capture, or lower APPROACH:Z_MAX",
-        )
-    if width > MAX_ROW_SAMPLES:
-        raise Refusal(Fault.BAD_PARAMETER, f"the landing has {width} samples: more than allowed")

@@ -64,17 +64,26 @@ def capability_values(caps: Capabilities) -> dict[str, Any]:
     }
 
 
+def shared_ranges(caps: Capabilities) -> dict[str, tuple[float, float]]:
+    """Return the accepted ranges that controllers of every family have."""
+    return {
+        "SAFE:BIAS": caps.bias_range,
+        "FILE:ROWS": (1, MAX_ROWS),
+        "FILE:MAX_SAMPLES": (1, MAX_ROW_SAMPLES),
+        "FILE:CAPTURE": (0, 1),
+    }
+
+
 def ranges(backend: AfmBackend) -> dict[str, tuple[float, float]]:
     """Return the accepted range of every writable number, in the PV's unit, ends included."""
     caps = backend.controller.capabilities
     flag = (0, 1)
-    found: dict[str, tuple[float, float]] = {
+    found = shared_ranges(caps) | {
         "RAMP:START": caps.bias_range,
         "RAMP:VERTICES": caps.bias_range,
         "RAMP:RATES": (TINY, 1e6),
         "RAMP:SAMPLE_RATE": caps.sample_rate_range,
         "BIAS": caps.bias_range,
-        "SAFE:BIAS": caps.bias_range,
         "COMP:CURRENT:ON": flag,
         "COMP:CURRENT:LOW": (-LARGE, -TINY),
         "COMP:CURRENT:HIGH": (TINY, LARGE),
@@ -86,9 +95,6 @@ def ranges(backend: AfmBackend) -> dict[str, tuple[float, float]]:
         "COMP:BACKGROUND:TIME": (TINY, MAX_TIME),
         "AFTER:TIME": (0.0, MAX_TIME),
         "AFTER:SAMPLES": (0, MAX_ROW_SAMPLES),
-        "FILE:ROWS": (1, MAX_ROWS),
-        "FILE:MAX_SAMPLES": (1, MAX_ROW_SAMPLES),
-        "FILE:CAPTURE": flag,
         "AMP:GAIN": (1e3, 1e15),
         "AMP:FILTER": (1e-3, 1e9),
         "Z:FEEDBACK": flag,
@@ -199,20 +205,29 @@ def compliance(channels: Channels) -> Compliance:
         raise Refusal(Fault.BAD_PARAMETER, str(error)) from None
 
 
-def check_width(channels: Channels, spec: RampSpec) -> None:
-    """Refuse a ramp that does not fit in a row of the open capture.
+def check_width(channels: Channels, width: int, what: str, instead: str) -> None:
+    """Refuse an exposure that may not fit in a row of the open capture.
+
+    Parameters
+    ----------
+    channels : Channels
+        Where the FILE: PVs live.
+    width : int
+        Most samples that it can have.
+    what, instead : str
+        For the message: "the ramp", and what may be changed besides the width of a row.
 
     Raises
     ------
     Refusal
         BAD_PARAMETER.
     """
-    width = spec.n_samples + spec.n_post
-    if channels.value("FILE:CAPTURE") and width > channels.value("FILE:MAX_SAMPLES"):
+    limit = channels.value("FILE:MAX_SAMPLES")
+    if channels.value("FILE:CAPTURE") and width > limit:
         raise Refusal(
             Fault.BAD_PARAMETER,
-            f"the ramp has up to {width} samples, a row {channels.value('FILE:MAX_SAMPLES')}: "
-            "raise FILE:MAX_SAMPLES before capture or lower the sample rate",
+            f"{what} has up to {width} samples, a row {limit}: raise FILE:MAX_SAMPLES before "
+            f"capture, or {instead}",
         )
     if width > MAX_ROW_SAMPLES:
-        raise Refusal(Fault.BAD_PARAMETER, f"the ramp has {width} samples: more than allowed")
+        raise Refusal(Fault.BAD_PARAMETER, f"{what} has {width} samples: more than allowed")

@@ -39,7 +39,8 @@ class RampMethod:
             BAD_PARAMETER if they do not fit together or in a row of the open file.
         """
         spec = parameters.ramp_spec(self._channels)
-        parameters.check_width(self._channels, spec)
+        width = spec.n_samples + spec.n_post
+        parameters.check_width(self._channels, width, "the ramp", "lower the sample rate")
         return spec, parameters.compliance(self._channels)
 
     def expose(self, prepared: tuple[RampSpec, Compliance]) -> Exposure:

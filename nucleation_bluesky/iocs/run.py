@@ -150,26 +150,14 @@ def run_seccm_ioc(
     ----------
     prefix, camera_prefix : str
         Prefixes of the PV names; an empty ``camera_prefix`` serves no camera.
-    seed : int
-        Seed of the virtual sample.
-    speed : float or 'max'
-        Speed of the instrument's clock.
-    truth : Path, optional
-        File for the ground truth.
-    trace : Path, optional
-        Trace file of both front ends.
-    world : mapping, optional
-        Settings of the virtual world by name.
-    ready : callable, optional
-        Called once clients can connect.
+    seed, speed, truth, trace, world, ready, environment
+        As `run_afm_ioc`; the trace is that of both front ends.
     factory : str
         ``module:function(seed, speed, truth, **world) -> SeccmBackend``.
     camera : str
         'virtual' for the factory's own camera, 'micromanager' for one driven by Micro-Manager.
     camera_settings : mapping, optional
         Keywords of `make_micromanager`.
-    environment : str
-        Prefix of the environment PVs; empty serves none.
 
     Raises
     ------

@@ -2,26 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from nucleation_bluesky.contract.enums import Fault, Termination
 from nucleation_bluesky.contract.pvs import READING_FIELDS
 from nucleation_bluesky.iocs import landing_parameters
 from nucleation_bluesky.iocs.frontend import FrontEnd
+from nucleation_bluesky.iocs.instrument_settings import InstrumentSettings
 from nucleation_bluesky.iocs.landing_method import LandingMethod
 from nucleation_bluesky.iocs.method import Record
-from nucleation_bluesky.iocs.parameters import SI
+from nucleation_bluesky.iocs.parameters import SI, si
 from nucleation_bluesky.iocs.pvdb import Channels
-from nucleation_bluesky.iocs.seccm_backend import SeccmBackend
-from nucleation_bluesky.iocs.state import Mode, Refusal
+from nucleation_bluesky.iocs.readings import Readings
+from nucleation_bluesky.iocs.seccm_backend import Reading, SeccmBackend
+from nucleation_bluesky.iocs.state import Mode
 from nucleation_bluesky.iocs.trace import Trace
 
 logger = logging.getLogger(__name__)
 SETTINGS = ("ELM:RANGE", "ELM:FILTER")
 READBACKS = {"ELM:CURRENT", "ELM:POTENTIAL", "READING"}
-FRESH = 0.01  # s; a read does not measure again within this time
-IDLE_PERIOD = 0.5
 POLL = 0.05
 WITHDRAW_PERIOD = 2.0  # s between attempts to withdraw
 BOOT_TIMEOUT = 60.0
@@ -56,26 +56,23 @@ class SeccmFrontEnd(FrontEnd):
             utc=backend.utc,
         )
         self.backend = backend
-        self._count = 0
-        self._measured_at = float("-inf")
         self._withdraw_at = float("-inf")
         self.method.pipette.attach(self)
         self.add_blocker(self.method.owed)
-        self.add_commands({name: self._setter(name) for name in SETTINGS})
-        self.channels.set_refresher(READBACKS, self._refresh)
+        self.settings = InstrumentSettings(self, backend.controller, SETTINGS)
+        self.readings = Readings(self, READBACKS, backend.controller.measure, self._publish_reading)
 
     async def boot(self) -> None:
         """Publish limits and positions; safe state, pipette withdrawn from where it may stand."""
         await self.method.pipette.boot()
         await super().boot()
-        for suffix, value in getattr(self.backend.controller, "settings", {}).items():
-            await self.channels.post(suffix, value / SI.get(self.channels.pvs[suffix].egu, 1.0))
+        await self.settings.boot()
         if self.safety.reached:
             await self._withdraw_at_boot()
 
     async def _withdraw_at_boot(self) -> None:
         """Withdraw from wherever an earlier controller left the pipette."""
-        distance = landing_parameters.si(self.channels, "RETRACT:DISTANCE")
+        distance = si(self.channels, "RETRACT:DISTANCE")
         try:
             async with asyncio.timeout(BOOT_TIMEOUT):
                 await self.method.withdraw(distance)
@@ -97,34 +94,11 @@ class SeccmFrontEnd(FrontEnd):
         """Last known position of the pipette, m."""
         return self.method.pipette.position
 
-    def _setter(self, name: str) -> Callable[[float], Awaitable[float]]:
-        unit = SI.get(self.channels.pvs[name].egu, 1.0)
-
-        async def apply(value: float) -> float:
-            self.state.require_idle(name)
-            try:
-                applied = await self.backend.controller.set_parameter(name, float(value) * unit)
-            except (ValueError, KeyError, NotImplementedError) as error:
-                text = f"{name}: {error or 'not supported by this instrument'}"
-                raise Refusal(Fault.BAD_PARAMETER, text) from None
-            await self.publish_capabilities()
-            return applied / unit
-
-        return apply
-
     # ---- electrometer ----------------------------------------------------------------------
 
-    async def measure(self) -> None:
-        """Measure once, outside landings, and publish."""
-        async with self.measuring:
-            if self.state.mode is Mode.RAMP:
-                return
-            self.readings_stale = False
-            reading = await self.backend.controller.measure()
-            self._measured_at = self.clock()
-            self._count += 1
+    async def _publish_reading(self, reading: Reading) -> None:
         values = {
-            "count": self._count,
+            "count": self.readings.count,
             "ticks": self.ticks(),
             "potential": reading.potential,
             "current": reading.current,
@@ -135,22 +109,6 @@ class SeccmFrontEnd(FrontEnd):
         await post("READING", [values[name] for name in READING_FIELDS])
         await post("ELM:CURRENT", float(reading.current / SI["pA"]))
         await post("ELM:POTENTIAL", float(reading.potential))
-
-    async def _refresh(self, _: str) -> None:
-        fresh = self.clock() - self._measured_at < FRESH and not self.readings_stale
-        if self.state.mode is not Mode.RAMP and not fresh:
-            await self._measure_or_fault()
-
-    async def _measure_or_fault(self) -> None:
-        try:
-            await self.measure()
-        except Exception as error:  # noqa: BLE001 - any driver error becomes a visible fault
-            text = f"measurement failed: {type(error).__name__}: {error}"
-            if self.state.active:
-                await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
-            elif self.state.text != text:
-                self.state.refused(Refusal(Fault.BACKEND_ERROR, text))
-                await self.publish()
 
     async def _withdraw_again(self) -> None:
         """Repeat a withdrawal that failed: a pipette in contact goes on wetting the sample."""
@@ -169,7 +127,6 @@ class SeccmFrontEnd(FrontEnd):
         """Measure steadily, and repeat a withdrawal that failed, until cancelled."""
         while True:
             await self._withdraw_again()
-            due = self.clock() - self._measured_at > IDLE_PERIOD or self.readings_stale
-            if self.state.mode is not Mode.RAMP and due:
-                await self._measure_or_fault()
+            if self.state.mode is not Mode.RAMP and self.readings.due:
+                await self.readings.measure_or_fault()
             await asyncio.sleep(POLL)
