@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from nucleation_bluesky.session.config import load_configuration
 from nucleation_bluesky.session.execute import Outcome, RunFailedError, execute, first_cause
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
+
+from benchmarks.fault_machine import live_by_clock
 
 PLANS = {"map": nucleation_map, "screen": combinatorial_screen}
 
@@ -60,21 +62,38 @@ def plan_of(session: Session, job: dict[str, Any]) -> Any:
     return resume(session, job["which"], register=False)
 
 
+def suspender(session: Session) -> Callable[[float], None]:
+    """Install a suspender as a facility has them: the beam is gone for some seconds."""
+    import ophyd  # noqa: PLC0415 - starts Channel Access
+    from bluesky.suspenders import SuspendBoolHigh  # noqa: PLC0415
+
+    gone = ophyd.Signal(name="beam_gone", value=0)
+    session.RE.install_suspender(SuspendBoolHigh(gone))
+
+    def trip(seconds: float) -> None:
+        gone.put(1)
+        threading.Timer(seconds, gone.put, (0,)).start()
+
+    return trip
+
+
 def obey(session: Session, requests: Path) -> None:
     """Do what each new line of a file asks of the RunEngine, as another thread may."""
     actions = {
-        "pause": session.RE.request_pause,
-        "defer": lambda: session.RE.request_pause(defer=True),
-        "abort": session.RE.abort,
-        "stop": session.RE.stop,
-        "halt": session.RE.halt,
+        "pause": lambda _: session.RE.request_pause(),
+        "defer": lambda _: session.RE.request_pause(defer=True),
+        "abort": lambda _: session.RE.abort(),
+        "stop": lambda _: session.RE.stop(),
+        "halt": lambda _: session.RE.halt(),
+        "suspend": suspender(session),
     }
     done = 0
     while True:
         lines = requests.read_text().splitlines()
         for line in lines[done:]:
+            name, _, seconds = line.partition(" ")
             try:
-                actions[line]()
+                actions[name](float(seconds or 0))
             except (TransitionError, RunEngineControlException, RunEngineInterrupted) as error:
                 say(f"{line}: {type(error).__name__}: {error}")
         done = len(lines)
@@ -83,10 +102,11 @@ def obey(session: Session, requests: Path) -> None:
 
 def drive(session: Session, plan: Any, job: dict[str, Any]) -> Outcome:
     """Run a plan as somebody at a prompt would who goes on after a pause."""
+    threading.Thread(target=obey, args=(session, Path(job["requests"])), daemon=True).start()
+    if job["on_pause"] == "execute":
+        return execute(session, plan, progress=False)
     outcome = Outcome()
     session.RE.subscribe(outcome)
-    requests = Path(job["requests"])
-    threading.Thread(target=obey, args=(session, requests), daemon=True).start()
     action, arguments = session.RE, (plan,)
     while True:
         try:
@@ -118,6 +138,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             if job.get("steps"):
                 session.RE.msg_hook = lambda msg: steps.append((time.monotonic(), msg.command))
             session.RE.subscribe(lambda _, doc: say(f"event {doc['seq_num']}"), "event")
+            session.RE.subscribe(lambda _, doc: say(f"recorded {doc['uid']}"), "event")
             session.RE.subscribe(lambda _, doc: say(f"run {doc['uid']}"), "start")
             say("open")
             plan = plan_of(session, job)
@@ -139,7 +160,20 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
+def controller() -> None:
+    """The instrument's controller, living by the clock of the stack."""
+    from nucleation_bluesky.cli import main as command_line  # noqa: PLC0415
+
+    live_by_clock()
+    command_line()
+
+
 def main() -> None:
+    live_by_clock()
+    import ophyd  # noqa: PLC0415 - starts Channel Access
+
+    if ophyd.get_cl().name == "dummy":  # forked before Channel Access was started
+        ophyd.set_cl("pyepics")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     # a shell starts background processes with Ctrl-C ignored
     signal.signal(signal.SIGINT, signal.default_int_handler)

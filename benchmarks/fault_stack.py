@@ -17,19 +17,28 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from nucleation_bluesky.session.channel_access import free_port, use_loopback
+from nucleation_bluesky.session.channel_access import (
+    free_port,
+    loopback_environment,
+    use_loopback,
+)
+
+from benchmarks.fault_machine import SmallDisk, make_clock
+from benchmarks.fault_proxy import Proxy
+from benchmarks.fault_zygote import Forked, Zygote
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 START_TIMEOUT = 90.0
 
 
-def write_result(name: str, result: dict[str, Any]) -> None:
+def write_result(name: str, result: dict[str, Any], *, show: bool = True) -> None:
     """Keep a benchmark's figures."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(result, indent=1, default=float)
     (RESULTS / f"{name}.json").write_text(text + "\n")
-    print(text)
+    if show:
+        print(text)
 
 
 @dataclass
@@ -72,7 +81,11 @@ class Trace:
 
 @dataclass
 class Stack:
-    """One data directory, one IOC, RunEngines one after another."""
+    """One data directory, one IOC, RunEngines one after another.
+
+    With ``hostile`` a network, a disk and a wall clock that faults can reach lie between. Processes
+    are forked from ``zygote``, if there is one.
+    """
 
     directory: Path
     speed: str = "max"
@@ -83,18 +96,36 @@ class Stack:
     sections: str = ""  # further sections of the configuration
     world: dict[str, float] = field(default_factory=dict)
     truth: Path | None = None
+    hostile: bool = False
+    zygote: Zygote | None = None
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.data = self.directory / "data"
+        self.clock = self.directory / "clock"
+        self.disk = SmallDisk(self.data) if self.hostile else None
         self.trace = Trace(self.directory / "trace.jsonl")
         self.config = self.directory / "nucleation.toml"
         self.write_config(self.heartbeat)
-        self.environment = os.environ | use_loopback(free_port())
+        port = free_port()
+        self.environment = os.environ | use_loopback(port)
         self.environment["EPICS_CA_REPEATER_PORT"] = os.environ["EPICS_CA_REPEATER_PORT"]
+        self._client = dict(self.environment)
+        self._network: Proxy | None = None
+        if self.hostile:
+            self.environment |= make_clock(self.clock)
+            self._network = Proxy(port)
+            self._client = self.environment | loopback_environment(self._network.port)
         self._children = 0
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[subprocess.Popen[bytes] | Forked] = []
         self.ioc = self._start_ioc()
+
+    @property
+    def network(self) -> Proxy:
+        """Between sessions and controller."""
+        if self._network is None:
+            raise RuntimeError("this stack has no network that can fail: make it hostile")
+        return self._network
 
     def write_config(self, heartbeat: float, sample: str = "") -> None:
         """(Re)write the configuration that the next RunEngine reads."""
@@ -106,21 +137,33 @@ class Stack:
             f'[sample]\nname = "{sample or self.sample}"\n{self.sections}'
         )
 
-    def _start_ioc(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "nucleation_bluesky", "ioc", self.family]
+    def _start(
+        self, words: list[str], log: Path, environment: dict[str, str], *, ioc: bool = False
+    ) -> "subprocess.Popen[bytes] | Forked":
+        if self.zygote is not None:
+            target = "benchmarks.fault_child:controller" if ioc else "benchmarks.fault_child:main"
+            # an instrument's controller has a processor of its own
+            return self.zygote.fork(target, words, environment, log, 0 if ioc else None)
+        module = "nucleation_bluesky" if ioc else "benchmarks.fault_child"
+        with log.open("wb") as sink:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, *words],
+                env=environment, stdout=sink, stderr=subprocess.STDOUT,
+                start_new_session=True, cwd=ROOT,
+            )  # fmt: skip
+
+    def _start_ioc(self) -> "subprocess.Popen[bytes] | Forked":
+        command = ["ioc", self.family]
         command += ["--speed", self.speed, "--seed", str(self.seed)]
         command += [f"--set={name}={value!r}" for name, value in self.world.items()]
         command += ["--truth", str(self.truth)] if self.truth is not None else []
         command += ["--trace", str(self.trace.path), "--end-with", str(os.getpid())]
         log = self.directory / "ioc.log"
-        with log.open("wb") as sink:
-            process = subprocess.Popen(
-                command, env=self.environment, stdout=sink, stderr=subprocess.STDOUT,
-                start_new_session=True, cwd=ROOT,
-            )  # fmt: skip
+        log.unlink(missing_ok=True)
+        process = self._start(command, log, self.environment, ioc=True)
         self._processes.append(process)
         deadline = time.monotonic() + START_TIMEOUT
-        while "ready" not in log.read_text():
+        while not log.exists() or "ready" not in log.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the IOC did not start: {log.read_text()}")
             time.sleep(0.05)
@@ -138,12 +181,7 @@ class Stack:
         report = self.directory / f"child-{self._children}.json"
         job |= {"plan": plan, "config": str(self.config), "report": str(report)}
         log = self.directory / f"child-{self._children}.log"
-        with log.open("wb") as sink:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.fault_child", json.dumps(job)],
-                env=self.environment, stdout=sink, stderr=subprocess.STDOUT, cwd=ROOT,
-                start_new_session=True,
-            )  # fmt: skip
+        process = self._start([json.dumps(job)], log, self._client)
         self._processes.append(process)
         return Child(process, report, log)
 
@@ -185,13 +223,17 @@ class Stack:
                 if str(self.data) in process.cmdline():
                     process.terminate()
                     process.wait(10)
+        if self._network is not None:
+            self._network.close()
+        if self.disk is not None:
+            self.disk.close()
 
 
 @dataclass
 class Child:
     """A RunEngine process."""
 
-    process: "subprocess.Popen[bytes]"
+    process: "subprocess.Popen[bytes] | Forked"
     path: Path
     log: Path
 

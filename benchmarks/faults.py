@@ -33,9 +33,9 @@ from scipy.spatial import KDTree
 from benchmarks.fault_stack import Child, Stack, stack, write_result
 
 MARGIN = 0.1  # s beyond the heartbeat timeout
+CHANNELS = ("bias", "potential", "current", "height", "z")  # of whatever family
 MIN_DISTANCE = 10e-9  # m, the configuration's default
 START = 400.0  # s, for a session to start on a machine that is busy
-KEYS = ("bias", "current", "height")
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,11 @@ def exposed_twice(events: list[dict[str, Any]], distance: float = MIN_DISTANCE) 
     }
 
 
+def roles_of(start: dict[str, Any]) -> dict[str, str]:
+    """Roles of a run's data keys; empty for a run that exposes nothing, as a topography."""
+    return (start.get("nucleation") or {}).get("roles") or {}
+
+
 def journalled(data: Path) -> dict[str, dict[str, Any]]:
     """Events of all journals by exposure token, with the uid of their run."""
     found: dict[str, dict[str, Any]] = {}
@@ -149,8 +154,8 @@ def journalled(data: Path) -> dict[str, dict[str, Any]]:
             while documents := reader.read():
                 for name, doc in documents:
                     if name == "start":
-                        roles, uid = doc["nucleation"]["roles"], doc["uid"]
-                    elif name == "event" and roles["exposure"] in doc["data"]:
+                        roles, uid = roles_of(doc), doc["uid"]
+                    elif name == "event" and roles.get("exposure") in doc["data"]:
                         values = {r: doc["data"].get(k) for r, k in roles.items()}
                         token = values["exposure"]
                         if token in found:
@@ -182,8 +187,7 @@ def accounts(data: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
 
 def waveform_files(data: Path) -> dict[str, Any]:
     """Open every announced row with h5py and hold it against its event."""
-    recorded = journalled(data)
-    rows = bad = 0
+    rows = bad = expected = 0
     for path in journals(data / "journal"):
         with JournalReader(path) as reader:
             files: dict[str, list[Path]] = {}
@@ -194,18 +198,19 @@ def waveform_files(data: Path) -> dict[str, Any]:
             while documents := reader.read():
                 for name, doc in documents:
                     if name == "start":
-                        roles = doc["nucleation"]["roles"]
+                        roles = roles_of(doc)
                     elif name == "stream_resource":
                         key, uri = doc["data_key"], unquote(urlparse(doc["uri"]).path)
                         resource[doc["uid"]] = key
                         files.setdefault(key, []).append(Path(uri))
                         datasets[key] = doc["parameters"]["dataset"]
-                    elif name == "event" and roles["exposure"] in doc["data"]:
+                    elif name == "event" and roles.get("exposure") in doc["data"]:
                         counts.append(int(doc["data"][roles["n_samples"]]))
-        for role in KEYS:
-            if not counts:
-                continue
-            key = roles[role]
+        if not counts:
+            continue
+        channels = [roles[role] for role in CHANNELS if role in roles]
+        expected += len(channels) * len(counts)
+        for key in channels:
             blocks = []
             for file in files[key]:
                 with h5py.File(file, "r", libver="latest", swmr=True) as opened:
@@ -216,7 +221,7 @@ def waveform_files(data: Path) -> dict[str, Any]:
                 rows += 1
                 bad += finite != count
             bad += len(values) < len(counts)
-    return {"rows_read": rows, "expected": len(KEYS) * len(recorded), "bad": bad}
+    return {"rows_read": rows, "expected": expected, "bad": bad}
 
 
 def in_tiled(data: Path) -> dict[str, Any]:

@@ -187,11 +187,21 @@ class Session:
         # the channels are closed before a virtual instrument ends, else libca complains
         self._exit.callback(self.instrument.destroy)
         self._become_owner()
-        self._exit.callback(self.instrument.controller.release, self.owner)
+        self._exit.callback(self._release)
         self._apply_safety()
         limits = self.config.limits
         for device in self.instrument.exposers:
             device.bias_limits = (limits.bias_low, limits.bias_high)
+
+    def _release(self) -> None:
+        """Let go of the instrument, where it still answers."""
+        from nucleation_bluesky.devices.errors import InstrumentError  # noqa: PLC0415
+
+        try:
+            self.instrument.controller.release(self.owner)
+        except InstrumentError as error:
+            # it lets go of a session without heartbeat; an error here would hide the run's own
+            logger.warning("the instrument was not given up: %s", error)
 
     def _become_owner(self) -> None:
         """Take the instrument; a session that died lets go of it with its last heartbeat."""

@@ -130,13 +130,6 @@ def controller():
     return state
 
 
-class TraceOf:
-    """As much of a stack as the judge looks at."""
-
-    def __init__(self, events):
-        self.trace = type("Trace", (), {"events": events})
-
-
 def ramp_whose_session_dies(state, death=0.4, length=3.0):
     """The trace of a ramp that begins at 0.1 s, in steps of 10 ms."""
     state.arm(f"{TOKENS[0]}@1", 0.1)
@@ -159,8 +152,8 @@ def test_watchdog(watchdog, monkeypatch):
         monkeypatch.setattr(ControlState, "heartbeat_lost", lambda self, now: False)
     fault = Fault("session_killed", 0, 0.3, 0.0)
     hit = {"at": 0.4, "lasted": 0.0}
-    stack = TraceOf(ramp_whose_session_dies(controller()))
-    found = judged(stack, 0, fault, hit, [(fault, hit)])
+    events = ramp_whose_session_dies(controller())
+    found = judged(events, fault, hit, [(fault, hit)])
     assert found["energised"]
     assert late(found, 0.5) == (not watchdog)
 
