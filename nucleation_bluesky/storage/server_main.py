@@ -17,9 +17,11 @@ from tiled.config import parse_configs
 from tiled.server.app import build_app_from_config
 
 from nucleation_bluesky.callbacks.journal_owner import Owner
+from nucleation_bluesky.storage.catalog_database import prepare_database
 from nucleation_bluesky.storage.hdf5_adapter import BlockwiseAdapter
 from nucleation_bluesky.storage.server_files import ServerFiles, ServerState, give_way
 
+CATALOG = "catalog.db"
 POLL = 0.5  # s between looks at the registered users
 logger = logging.getLogger(__name__)
 
@@ -65,8 +67,7 @@ def configuration(files: ServerFiles, readable: list[str]) -> dict[str, Any]:
     home = files.home
     return {
         "catalog": {
-            "uri": f"sqlite:///{home / 'catalog.db'}",
-            "init_if_not_exists": True,
+            "uri": f"sqlite:///{home / CATALOG}",
             "writable_storage": [
                 f"file://localhost{home / 'files'}",
                 f"duckdb:///{home / 'tables.duckdb'}",
@@ -159,6 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     files = ServerFiles(options.data)
     files.prepare()
+    prepare_database(files.home / CATALOG)
     asyncio.run(_serve(files, options.readable, options.linger))
 
 
