@@ -64,6 +64,7 @@ class QueueStack:
                 del self.environment[name]
         self.files = QueueFiles(self.data)
         self._options = seed, speed
+        self._environment_of_site = "none"
         self.ioc = self._start_ioc(seed, speed)
 
     def restart_ioc(self) -> None:
@@ -97,6 +98,46 @@ class QueueStack:
         if done.returncode:
             raise RuntimeError(f"{done.stdout}{done.stderr}{self.files.log_tail('manager', 60)}")
 
+    def make_ready(self) -> None:
+        """Have everything up, idle and empty, whatever was left behind."""
+        fit = self.ioc.poll() is None
+        if not fit:
+            self.restart_ioc()
+        if self._environment_of_site != "none":
+            self.disturb("none")
+        if not fit or not self._is_idle():
+            self.command("queue", "down", "--now")
+            self.up()
+        with self.api() as client:
+            client.queue_clear()
+
+    def _is_idle(self) -> bool:
+        worker = self.files.worker()
+        if set(self.processes()) != {"redis", "manager", "gateway"}:
+            return False
+        if worker is None or not worker.alive():
+            return False
+        with self.api() as client:
+            told = client.status()
+        return told["manager_state"] == "idle" and told["worker_environment_exists"]
+
+    def told(self) -> str:
+        """What one wants to know where something has failed."""
+        lines = [f"parts: {sorted(self.processes())}, worker {self.files.worker()}"]
+        lines.append(f"IOC: {'ended' if self.ioc.poll() is not None else 'running'}")
+        try:
+            with self.api() as client:
+                status = client.status()
+                history = client.history_get()["items"][-6:]
+        except Exception as error:  # noqa: BLE001 - this is told beside a failure, not instead
+            return "\n".join([*lines, f"the manager: {error}"])
+        lines.append(f"manager: {status['manager_state']}, RE {status['re_state']}, "
+                     f"environment {status['worker_environment_state']}")  # fmt: skip
+        for item in history:
+            result = item["result"]
+            lines.append(f"{item['name']}: {result['exit_status']} {result['msg'][:200]}")
+        return "\n".join([*lines, self.files.log_tail("manager", 8)])
+
     @property
     def client_variables(self) -> dict[str, str]:
         """What a client's shell takes from ``client.env``."""
@@ -123,6 +164,7 @@ class QueueStack:
             zmq_control_addr=variables["QSERVER_ZMQ_CONTROL_ADDRESS"],
             zmq_info_addr=variables["QSERVER_ZMQ_INFO_ADDRESS"],
             zmq_public_key=variables["QSERVER_ZMQ_PUBLIC_KEY"],
+            timeout_recv=10.0,
             request_fail_exceptions=False,
         )
         try:
@@ -145,14 +187,21 @@ class QueueStack:
         found = {n: state.process(n) for n in ("redis", "manager", "gateway")} if state else {}
         return {name: process for name, process in found.items() if process is not None}
 
-    def put(self, name: str, value: str) -> None:
-        """Write a PV as another client would."""
-        command = [sys.executable, "-m", "caproto.commandline.put", name, value]
-        subprocess.run(command, env=self.environment, timeout=60, check=True, capture_output=True)
+    def disturb(self, quantity: str) -> None:
+        """Have the virtual environment leave its limits in a quantity; "none" ends it."""
+        self._environment_of_site = "unknown"
+        # its default wait, 1 s, is short where a machine is busy
+        command = [sys.executable, "-m", "caproto.commandline.put", "--timeout", "30"]
+        subprocess.run(
+            [*command, "NB:ENV:TRAIN", quantity], env=self.environment, timeout=60, check=True,
+            capture_output=True,
+        )  # fmt: skip
+        self._environment_of_site = quantity
 
     def close(self) -> None:
         """End what this stack started."""
-        self.command("queue", "down", "--now")
+        if self.processes():
+            self.command("queue", "down", "--now")
         self.ioc.terminate()
         try:
             self.ioc.wait(10)

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -131,14 +132,16 @@ class Session:
         if self.config.instrument.virtual.enabled:
             self.virtual = self._start_virtual()
             self._exit.callback(self.virtual.stop)
-        if self._tiled:
-            self._start_tiled()
-        if self.virtual is not None:
-            self.virtual.wait_ready()
-        self._connect()
-        self._watch_environment()
-        self._make_run_engine()
-        self._take_instrument()
+        with ThreadPoolExecutor(1) as beside:
+            tiled = beside.submit(self._prepare_tiled()) if self._tiled else None
+            if self.virtual is not None:
+                self.virtual.wait_ready()
+            self._connect()
+            self._watch_environment()
+            self._make_run_engine()
+            self._take_instrument()
+            if tiled is not None:
+                tiled.result()  # it waits for its server with a timeout
 
     def _start_virtual(self) -> VirtualInstrument:
         config = self.config
@@ -174,13 +177,17 @@ class Session:
             self.ledger.mount(sample.name)
             self.mount = self.ledger.current_mount(sample.name)
 
-    def _start_tiled(self) -> None:
+    def _prepare_tiled(self) -> Callable[[], None]:
+        """Import what Tiled needs; returns what starts it, which is slow and mostly waits."""
         from nucleation_bluesky.session.access import serving  # noqa: PLC0415
         from nucleation_bluesky.storage import courier_process  # noqa: PLC0415
 
-        self.server = self._exit.enter_context(serving(self.config))
-        self.courier = courier_process.start(self.data, self.server)
-        self._exit.callback(self.courier.release)
+        def start() -> None:
+            self.server = self._exit.enter_context(serving(self.config))
+            self.courier = courier_process.start(self.data, self.server)
+            self._exit.callback(self.courier.release)
+
+        return start
 
     def _connect(self) -> None:
         self.instrument = self._make_instrument()

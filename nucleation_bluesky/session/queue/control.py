@@ -156,21 +156,23 @@ class Queue:
         files.write_yaml(files.permissions, permissions(plans, [self.config.instrument.name]))
         if state.redis_port and state.process("redis") is None:
             start_redis(files, state, keys)
-        address = self._redis_address(state)
-        self._await_redis(address)
-        fresh = state.process("manager") is None
-        if fresh:
-            start_manager(files, state, keys, address, self._source)
-        self._await("manager", door=False)
         if state.process("gateway") is None:
-            start_gateway(files, state)
+            start_gateway(files, state)  # it need not wait for the manager
+        if state.process("manager") is None:
+            self._start_manager(state)
+        self._await("manager", door=False)
         self._await("gateway", door=True)
         self._write_client_environment(state)
-        if fresh:
-            mode = {"ignore_failures": self.config.queue.ignore_failures}
-            self.ask("queue_mode_set", mode=mode)
         if open_environment:
             self.open_environment()
+
+    def _start_manager(self, state: State) -> None:
+        address = self._redis_address(state)
+        self._await_redis(address)
+        start_manager(self.files, state, self.files.keys(), address, self._source)
+        self._await("manager", door=False)
+        mode = {"ignore_failures": self.config.queue.ignore_failures}
+        self.ask("queue_mode_set", door=False, mode=mode)
 
     def _new_state(self) -> State:
         queue = self.config.queue
@@ -192,13 +194,20 @@ class Queue:
 
     def _await_redis(self, address: str) -> None:
         import redis  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
 
         url = address if "://" in address else f"redis://{address}"
         deadline = time.monotonic() + START_TIMEOUT
-        with redis.Redis.from_url(url, socket_timeout=2.0) as client:
+        once = Retry(NoBackoff(), 0)  # its own pauses grow to seconds
+        with redis.Redis.from_url(url, socket_timeout=2.0, retry=once) as client:
             while True:
                 try:
                     client.ping()
+                except redis.AuthenticationError as error:
+                    raise QueueError(
+                        f"Redis refuses its password ({error}); correct queue.redis_file"
+                    ) from error
                 except redis.RedisError as error:
                     self._require_alive("redis")
                     if time.monotonic() > deadline:
@@ -281,6 +290,12 @@ class Queue:
             raise QueueError("the worker is not lost; nothing was changed")
         self.ask("environment_destroy")
         self._settled(CLOSE_TIMEOUT)
+        # killed in mid-sentence, it may have left half a message to the manager, or the lock of
+        # the console's queue taken: pipes and locks begin anew, the items are in Redis
+        state = self.files.state()
+        if state is not None and (manager := state.process("manager")) is not None:
+            _end(manager)
+            self._start_manager(state)
         self.open_environment()
         return list(self.ask("queue_get")["items"])
 
