@@ -1,8 +1,9 @@
 """The 8 x 8 screen of the 2024 SECCM paper: 63 landings, killed -9 and resumed, then analysed.
 
-Kills come at random moments of the screen; each time a new session resumes it. The controller's
-own trace and the ledger tell whether a site was energised twice. The figures against current
-density come from the data in Tiled alone.
+Kills come at random landings of the screen and in the middle of them, while the program runs; each
+time a new session resumes it. Instruments run slowly enough for the watchdog to cut such a landing.
+The controller's own trace and the ledger tell whether a site was energised twice. The figures
+against current density come from the data in Tiled alone.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import math
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,8 @@ WORLD = {  # the paper's 6 um set
     "t_nuc_scatter_low": 1.0, "pixel_size": 80e-9,
 }  # fmt: skip
 PIXEL = 80e-9  # m: 200 x 200 pixels hold footprint and surroundings, and films stay small
+HEARTBEAT = 1.5  # s
+INTO_LANDING = (0.4, 1.8)  # s after GO: with the heartbeat's time-out, within the program
 SECTIONS = f"[seccm]\npipette_opening = {OPENING}\nwetting_ratio = {RATIO}\npixel_size = {PIXEL}\n"
 
 
@@ -73,10 +77,8 @@ def screen_with_kills(made: Stack, job: dict[str, Any], kills: int, rng: random.
         while len(made.trace.named("result")) < target and child.alive:
             made.trace.update()
             time.sleep(0.02)
-        if attempt % 2:
-            child.wait_quiet(rng.uniform(0.0, 1.5))
-        else:  # in mid-landing
-            made.trace.wait("energised", after=len(made.trace.events), timeout=60)
+        made.trace.wait("energised", after=len(made.trace.events), timeout=120)
+        child.wait_quiet(rng.uniform(*INTO_LANDING))
         child.kill()
     return uids
 
@@ -96,8 +98,10 @@ def check_single_use(made: Stack) -> dict[str, Any]:
     gaps = np.hypot(*(claimed[:, None] - claimed[None]).transpose(2, 0, 1))
     np.fill_diagonal(gaps, np.inf)
     tokens = [event["token"] for event in energised]
+    results = made.trace.named("result")
     return {
         "energised": len(energised),
+        "terminations": dict(Counter(str(event["termination"]) for event in results)),
         "tokens_used_twice": len(tokens) - len(set(tokens)),
         "energised_unknown_to_the_ledger": len(set(tokens) - {e.token for e in exposures}),
         "smallest_distance_of_two_exposures": float(gaps.min()),
@@ -156,6 +160,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--side", type=int, default=8, help="conditions, and repeats of each")
     parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--speed", default="2.5", help="of the virtual instruments' clock")
     parser.add_argument("--frame", type=int, default=200, help="pixels; 0 takes no films")
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -164,7 +169,8 @@ def main() -> None:
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         settings: dict[str, Any] = {"family": "seccm", "sections": SECTIONS, "world": world}
-        settings |= {"seed": options.seed, "sample": "screen"}
+        settings |= {"seed": options.seed, "sample": "screen", "speed": options.speed}
+        settings |= {"heartbeat": HEARTBEAT}
         with stack(Path(folder), **settings) as made:
             uids = screen_with_kills(made, job, options.kills, rng)
             measured = time.monotonic() - begin

@@ -6,6 +6,7 @@ collect announces the frames. Frames of all films of a run follow each other in 
 
 import logging
 import math
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -48,9 +49,11 @@ from nucleation_bluesky.devices.errors import (
     NotConfiguredError,
     PutRefusedError,
 )
+from nucleation_bluesky.segments import RESERVE
 
 logger = logging.getLogger(__name__)
 _POLL = 0.005
+PIXEL_BYTES = 2  # of a frame in the file
 FILE_TIMEOUT = 600.0  # s: a film of many frames is written behind the camera
 
 
@@ -144,6 +147,44 @@ class FilmCamera(AreaDetector):
                 f"an exposure of {exposure:g} s does not fit into a frame every {period:g} s"
             )
         self._times = (exposure, period)
+
+    def require_room(self, seconds: float) -> None:
+        """Refuse films for which there is no room.
+
+        A disk that cannot be seen from here is not looked at.
+
+        Parameters
+        ----------
+        seconds : float
+            Longest that will be filmed in all, s.
+
+        Raises
+        ------
+        BadValueError
+            If the disk is too full.
+        """
+        exposure, period = (
+            wanted or told
+            for wanted, told in zip(
+                self._times, read_together([self.exposure, self.period]), strict=True
+            )
+        )
+        interval = max(exposure, period)
+        place = next(
+            (p for p in (self._map().local, *self._map().local.parents) if p.is_dir()), None
+        )
+        if place is None or not interval > 0:
+            return
+        rows, columns = self.frame_shape()
+        needed = math.ceil(seconds / interval) * rows * columns * PIXEL_BYTES
+        free = shutil.disk_usage(place).free
+        if free < needed + RESERVE:
+            raise BadValueError(
+                f"the films may take {needed / 1e9:.1f} GB ({seconds:.0f} s of {columns} x {rows} "
+                f"pixels every {interval:.3g} s), the disk of {place} has {free / 1e9:.1f} GB free "
+                f"and {RESERVE / 1e9:.1f} GB stay in reserve: free space, film fewer or smaller "
+                "frames, or film none (film=False)"
+            )
 
     # -- staging ---------------------------------------------------------------------------------
 

@@ -137,7 +137,7 @@ class LandingVisit:
         Raises
         ------
         ValueError
-            If controller or camera cannot do it.
+            If controller or camera cannot do it, or the disk has no room for the films.
         """
         landing = self.parts.landing
         for program in self.programs:
@@ -146,6 +146,15 @@ class LandingVisit:
         landing.configure_exposure(self.programs[0], max_samples=width)
         if self.parts.camera is not None:
             self.parts.camera.configure_film(exposure=self.exposure, period=self.period)
+            self.parts.camera.require_room(self.filmed())
+
+    def filmed(self) -> float:
+        """Longest time that all landings are filmed, s on the instrument's clock."""
+        each = [
+            self.parts.landing.samples(p) * p.sample_period + p.retract_distance / p.retract_speed
+            for p in self.programs
+        ]
+        return sum(each[self.assigned[int(index)][0]] for index in self.sites.index)
 
     def timeout(self, program: Program) -> float:
         """Wall time after which a landing that did not report is given up, s."""

@@ -74,6 +74,10 @@ class CameraDevice(Flyable, Protocol):
         """Say exposure time and time between frames, s; 0 leaves them; puts nothing."""
         ...
 
+    def require_room(self, seconds: float) -> None:
+        """Refuse (ValueError) films of so many seconds in all that the disk cannot hold."""
+        ...
+
     def stop(self, *, success: bool = False) -> None:
         """Stop the camera."""
         ...

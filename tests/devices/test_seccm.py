@@ -1,6 +1,7 @@
 """Landing device, pipette and film camera over a real IOC (the demonstration backend)."""
 
 import math
+from types import SimpleNamespace
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
@@ -23,6 +24,8 @@ from nucleation_bluesky.devices.errors import (
     UnguardedExposureError,
 )
 from nucleation_bluesky.ledger.errors import SiteUsedError
+from nucleation_bluesky.plans.landing import landing
+from nucleation_bluesky.plans.screen import combinatorial_screen
 from tests.support.seccm_stack import seccm_stack
 
 pytestmark = pytest.mark.stack
@@ -297,6 +300,33 @@ def test_no_camera_at_the_prefix(stack):
 def test_impossible_films(stack, exposure, period):
     with pytest.raises(BadValueError):
         stack.seccm.camera.configure_film(exposure=exposure, period=period)
+
+
+@pytest.mark.filterwarnings("ignore:plan .* was never iterated")
+def test_films_that_do_not_fit_on_the_disk_are_refused_before_anything_moves(stack, monkeypatch):
+    camera, free = stack.seccm.camera, [10**12]
+    monkeypatch.setattr(
+        "nucleation_bluesky.devices.camera.shutil.disk_usage",
+        lambda path: SimpleNamespace(free=free[0]),
+    )
+    rows, columns = camera.frame_shape()
+    period = camera.period.get()
+    sites = [site(k) for k in (70, 72, 74, 76)]
+    conditions = [{"current": -1e-9, "duration": 1e3, "repeats": 4}]
+    options = {"sites": sites, "wetting_ratio": 1.0, "z_max": 20 * UM}
+    # programs alone, without approach and withdrawal: a lower bound of what is asked for
+    frames = 4e3 / max(period, camera.exposure.get())
+    free[0] = int(frames * rows * columns * 2)
+    before = len(stack.documents.of("start")), stack.seccm.pipette.measured_position()
+    with pytest.raises(BadValueError, match="GB free"):
+        combinatorial_screen(stack.seccm, conditions=conditions, **options)
+    now = len(stack.documents.of("start")), stack.seccm.pipette.measured_position()
+    assert now == before
+    combinatorial_screen(stack.seccm, conditions=conditions, film=False, **options)
+    free[0] = int(2 * frames * rows * columns * 2) + 10**9
+    combinatorial_screen(stack.seccm, conditions=conditions, **options)
+    free[0] = 10**8
+    landing(stack.seccm, current=-1e-9, duration=0.1, z_max=20 * UM)
 
 
 def test_the_offset_of_the_cameras_clock_is_bounded_whatever_its_delays():

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from nucleation_bluesky.contract.documents import START_KEY
+from nucleation_bluesky.plans.landing import landing
 from nucleation_bluesky.plans.screen import combinatorial_screen
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.session.execute import execute
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import Session, SessionError
 from nucleation_bluesky.session.session_plans import session_plans
+from nucleation_bluesky.storage.analyse import analyse_any_run
 from nucleation_bluesky.storage.runs import open_run
 
 pytestmark = pytest.mark.stack
@@ -79,6 +81,36 @@ def test_screen_in_tiled_and_resumed(tmp_path):
         for run in runs:
             pairs += check_run(run)
         assert sorted(pairs) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_film_and_electrochemistry_are_compared_on_one_clock(tmp_path):
+    """The camera's clock is 2.5 s ahead: what is compared has that taken off."""
+    ahead = 2.5
+    world = SMALL | {"frame_size": 128, "camera_clock_offset": ahead, "dropped": 0.0}
+    virtual = {"family": "seccm", "prefix": "T:SECCLK:", "virtual": {"world": world}}
+    config = configured(
+        tmp_path,
+        instrument=virtual,
+        seccm={"pipette_opening": "1 um", "camera_prefix": "T:SECCLK:IRM:"},
+    )
+    with Session(config) as session:
+        plan = landing(
+            session.seccm, current=-20e-12, duration=4.0, x=30 * UM, y=30 * UM,
+            z_max=6 * UM,
+        )  # fmt: skip
+        done = execute(session, plan, progress=False)
+        assert session.wait_delivered([done.uid], 60)
+        (one,) = analyse_any_run(session.catalog, done.uid).landings
+    movie, attrs = one.landing.movie, one.dataset.attrs
+    assert movie.clock_offset == pytest.approx(-ahead, abs=0.2 + 3 * movie.clock_uncertainty)
+    contact = one.landing.contact_time
+    assert movie.timestamps[0] < attrs["contact_time"]
+    assert "clocks differ" not in attrs["notes"]
+    # on the camera's own clock contact is late by as much as that clock is ahead
+    assert attrs["contact_time"] - contact == pytest.approx(ahead, abs=0.5)
+    trace = one.landing.trace.in_program()
+    last = one.dataset["frame_time"].values[-1]
+    assert last == pytest.approx(trace.time[-1] - contact, abs=0.5)  # no frame of the withdrawal
 
 
 def interrupted(plan, after):
