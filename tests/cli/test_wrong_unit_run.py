@@ -4,6 +4,7 @@ In a module of its own: two controllers cannot share the port of one client.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,11 +39,13 @@ def where(prefix, patience=60.0):
 
 def test_wrong_unit(tmp_path):
     """A controller by somebody else whose height is in volts."""
-    script = tmp_path / "ioc.py"
-    source = (Path(__file__).parents[1] / "support" / "independent_ioc.py").read_text()
+    for part in (Path(__file__).parents[1] / "support").glob("independent_*.py"):
+        shutil.copy(part, tmp_path)
+    script, records = tmp_path / "independent_ioc.py", tmp_path / "independent_records.py"
+    source = records.read_text()
     wrong = source.replace('("Z:RBV", 0.0, "nm")', '("Z:RBV", 0.0, "V")')
     assert wrong != source
-    script.write_text(wrong)
+    records.write_text(wrong)
     prefix = "T:WRONGUNIT:"
     process = subprocess.Popen(
         [sys.executable, str(script), prefix],

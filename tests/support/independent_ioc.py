@@ -17,24 +17,19 @@ from pathlib import Path
 
 os.environ.setdefault("EPICS_CAS_INTF_ADDR_LIST", "127.0.0.1")
 
-import h5py
 import numpy as np
+from independent_files import Segments, write_image  # next to this script
+from independent_records import (
+    BIAS_RANGE,
+    FAULTS,
+    RATE_RANGE,
+    STATES,
+    TERMINATIONS,
+    published,
+    settings,
+)
+from independent_toy import Comparison, physics, waveform
 from softioc import asyncio_dispatcher, builder, softioc
-
-STATES = ["safe", "armed", "energised", "tripped", "fault"]
-FAULTS = [
-    "none", "token_reused", "token_expired", "token_mismatch", "epoch_mismatch", "not_owner",
-    "no_heartbeat", "bad_parameter", "not_armed", "busy", "file_error", "backend_error", "killed",
-    "stalled",
-]  # fmt: skip
-TERMINATIONS = [
-    "none", "completed", "current_compliance", "height_compliance", "charge_limit",
-    "potential_limit", "saturated", "nonfinite", "stale", "killed", "heartbeat_lost",
-    "backend_fault", "stopped_by_plan",
-]  # fmt: skip
-SAFE_STATES = ["open_circuit", "hold", "zero", "zero_current", "retract_then_zero"]
-BIAS_RANGE = (-10.0, 10.0)
-RATE_RANGE = (10.0, 100e3)
 
 
 class Controller:
@@ -53,77 +48,15 @@ class Controller:
         self.bias = 0.0
         self.count = 0
         self.abort: str | None = None
-        self.file: h5py.File | None = None
-        self.segment = -1
-        self.row = 0
+        self.files = Segments()
         self.topo_seq = 0
         self.pv: dict = {}
 
     # -- records ---------------------------------------------------------------------------------
 
     def make_records(self) -> None:
-        r, b = self.pv, builder
-        r["CONTRACT"] = b.stringIn("CONTRACT", initial_value="nucleation-bluesky/1")
-        r["FAMILY"] = b.stringIn("FAMILY", initial_value="afm")
-        r["BOOT"] = b.stringIn("BOOT", initial_value=secrets.token_hex(8))
-        r["EPOCH"] = b.longIn("EPOCH", initial_value=self.epoch)
-        r["STATE"] = b.mbbIn("STATE", *STATES, initial_value=0)
-        r["FAULT"] = b.mbbIn("FAULT", *FAULTS, initial_value=0)
-        r["FAULT:TEXT"] = b.WaveformIn("FAULT:TEXT", length=256, datatype=np.uint8)
-        r["SEQ"] = b.longIn("SEQ", initial_value=0)
-        r["RESULT"] = b.WaveformIn("RESULT", initial_value=np.zeros(19))
-        r["CLOCK"] = b.WaveformIn("CLOCK", initial_value=np.zeros(2))
-        r["MEASUREMENT"] = b.WaveformIn("MEASUREMENT", initial_value=np.zeros(6))
-        for name, value, egu in (
-            ("CAP:LATENCY", 1e-4, "s"), ("CAP:CURRENT:BANDWIDTH", 1e6, "Hz"),
-            ("CAP:HEIGHT:BANDWIDTH", 1e6, "Hz"), ("CAP:CURRENT:RANGE", 10.0, "nA"),
-            ("CAP:RATE:MIN", RATE_RANGE[0], "Hz"), ("CAP:RATE:MAX", RATE_RANGE[1], "Hz"),
-            ("CAP:BIAS:MIN", BIAS_RANGE[0], "V"), ("CAP:BIAS:MAX", BIAS_RANGE[1], "V"),
-            ("BIAS:RBV", 0.0, "V"), ("AMP:CURRENT", 0.0, "nA"), ("Z:RBV", 0.0, "nm"),
-            ("STAGE:X:RBV", 0.0, "nm"), ("STAGE:X:LOW", -50e3, "nm"),
-            ("STAGE:X:HIGH", 50e3, "nm"), ("STAGE:Y:RBV", 0.0, "nm"),
-            ("STAGE:Y:LOW", -50e3, "nm"), ("STAGE:Y:HIGH", 50e3, "nm"),
-        ):  # fmt: skip
-            r[name] = b.aIn(name, initial_value=value, EGU=egu, PREC=6)
-        r["CAP:ABORT"] = b.mbbIn("CAP:ABORT", "controller", "ioc", "plan", initial_value=0)
-        numbers = {"CAP:SAFE": 0b00101, "CAP:FILES": 1, "CAP:RAMP": 1, "CAP:SOFTWARE": 1}
-        for name, value in (numbers | {"FILE:SEGMENT": -1, "TOPO:SEQ": 0}).items():
-            r[name] = b.longIn(name, initial_value=value)
-        self._numbers()
+        self.pv |= published(self.epoch) | settings(self.may_set, self.safe_policy)
         self._commands()
-
-    def _numbers(self) -> None:
-        r, b = self.pv, builder
-        quiet = {"always_update": True}
-        for name, value, egu in (
-            ("HEARTBEAT:TIMEOUT", 1.0, "s"), ("ARM:TIMEOUT", 5.0, "s"), ("SAFE:BIAS", 0.0, "V"),
-            ("RAMP:START", 0.0, "V"), ("RAMP:SAMPLE_RATE", 1000.0, "Hz"),
-            ("COMP:CURRENT:LOW", -0.01, "nA"), ("COMP:CURRENT:HIGH", 0.01, "nA"),
-            ("COMP:HEIGHT:LOW", -1000.0, "nm"), ("COMP:HEIGHT:HIGH", 8.0, "nm"),
-            ("COMP:BLANKING", 0.0, "s"), ("COMP:BACKGROUND:TIME", 0.05, "s"),
-            ("AFTER:TIME", 0.0, "s"), ("AMP:GAIN", 1e9, "V/A"), ("AMP:FILTER", 1e5, "Hz"),
-            ("STAGE:SETTLE", 0.0, "s"), ("TOPO:X", 0.0, "nm"), ("TOPO:Y", 0.0, "nm"),
-            ("TOPO:SIZE", 2000.0, "nm"),
-        ):  # fmt: skip
-            r[name] = b.aOut(name, initial_value=value, EGU=egu, PREC=6, validate=self.may_set,
-                             **quiet)  # fmt: skip
-        for name, value in (("COMP:CURRENT:ON", 0), ("COMP:HEIGHT:ON", 0), ("COMP:CONFIRM", 1),
-                            ("AFTER:SAMPLES", 0), ("FILE:ROWS", 500), ("FILE:MAX_SAMPLES", 4096),
-                            ("TOPO:PIXELS", 64), ("Z:FEEDBACK", 1)):  # fmt: skip
-            r[name] = b.longOut(name, initial_value=value, validate=self.may_set, **quiet)
-        for name, value in (("RAMP:VERTICES", -1.0), ("RAMP:RATES", 1.0)):
-            egu = "V" if name == "RAMP:VERTICES" else "V/s"
-            r[name] = b.WaveformOut(name, initial_value=np.array([value]), length=16,
-                                    validate=self.may_set, EGU=egu, **quiet)  # fmt: skip
-        r["COMP:BACKGROUND"] = b.mbbOut("COMP:BACKGROUND", "off", "subtract", initial_value=0,
-                                        validate=self.may_set, **quiet)  # fmt: skip
-        r["AFTER:ACTION"] = b.mbbOut("AFTER:ACTION", "safe_state", "hold", "reverse_sweep",
-                                     initial_value=0, validate=self.may_set, **quiet)  # fmt: skip
-        r["SAFE:POLICY"] = b.mbbOut("SAFE:POLICY", *SAFE_STATES, initial_value=2,
-                                    validate=self.safe_policy, **quiet)  # fmt: skip
-        for name, length in (("FILE:DIR", 1024), ("FILE:PREFIX", 128), ("TOPO:NAME", 128)):
-            r[name] = b.longStringOut(name, length=length, initial_value="", validate=self.may_set,
-                                      **quiet)  # fmt: skip
 
     def _commands(self) -> None:
         r, b = self.pv, builder
@@ -298,26 +231,30 @@ class Controller:
         return self.pv["FILE:CAPTURE"].get() == 1
 
     def waveform(self) -> tuple[np.ndarray, np.ndarray]:
-        vertices, rates = self.segments()
-        bounds = np.concatenate([[self.pv["RAMP:START"].get()], vertices])
-        ends = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(bounds)) / rates)])
-        n = int(ends[-1] * self.pv["RAMP:SAMPLE_RATE"].get() + 1e-6) + 1
-        t = np.arange(n) / self.pv["RAMP:SAMPLE_RATE"].get()
-        return np.interp(t, ends, bounds), np.minimum(
-            np.searchsorted(ends[1:], t, side="left"), len(vertices) - 1
-        )
+        rate = self.pv["RAMP:SAMPLE_RATE"].get()
+        return waveform(self.pv["RAMP:START"].get(), *self.segments(), rate)
 
-    def physics(self, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Current (A) and height (m) along a falling bias: nucleation, then a power law."""
-        x = self.pv["STAGE:X:RBV"].get()
-        y = self.pv["STAGE:Y:RBV"].get()
-        onset = -1.0 - 0.4 * ((x * 7 + y * 3) % 100 / 100)
-        rng = np.random.default_rng(abs(int(x * 131 + y * 17)))
-        over = np.clip(onset - bias, 0, None)
-        current = -1e-9 * over**2 / 0.01 + rng.normal(0, 2e-13, len(bias))
-        current += 2e-12 * bias - 3e-12  # leakage and C dV/dt
-        height = 100e-9 * over + rng.normal(0, 3e-11, len(bias))
-        return current, height
+    def place(self) -> tuple[float, float]:
+        return self.pv["STAGE:X:RBV"].get(), self.pv["STAGE:Y:RBV"].get()
+
+    def comparison(self) -> Comparison:
+        def edge(channel: str, end: str) -> float:
+            return 1e-9 * self.pv[f"COMP:{channel}:{end}"].get()  # nA, nm
+
+        def window(channel: str) -> tuple[float, float] | None:
+            on = self.pv[f"COMP:{channel}:ON"].get()
+            return (edge(channel, "LOW"), edge(channel, "HIGH")) if on else None
+
+        return Comparison(
+            sample_rate=self.pv["RAMP:SAMPLE_RATE"].get(),
+            current=window("CURRENT"),
+            height=window("HEIGHT"),
+            edge=min(abs(edge("CURRENT", end)) for end in ("LOW", "HIGH")),
+            confirm=self.pv["COMP:CONFIRM"].get(),
+            blanking=self.pv["COMP:BLANKING"].get(),
+            background=bool(self.pv["COMP:BACKGROUND"].get()),
+            background_time=self.pv["COMP:BACKGROUND:TIME"].get(),
+        )
 
     async def go(self, token: str) -> None:
         self.check_stall()
@@ -330,8 +267,8 @@ class Controller:
         self.set_state("energised")
         start = (time.monotonic(), time.time())
         bias, segment = self.waveform()
-        current, height = self.physics(bias)
-        index, cause = self.trip(current, height, segment)
+        current, height = physics(bias, *self.place())
+        index, cause = self.comparison().trip(current, height, segment)
         n = len(bias) if index is None else index + 1
         full = max(self.tau * n / len(bias), 0.0)
         while self.abort is None and time.monotonic() - start[0] < full:
@@ -345,69 +282,19 @@ class Controller:
         if self.abort is None:
             self.set_state("safe" if cause == 1 else "tripped")
 
-    def trip(
-        self, current: np.ndarray, height: np.ndarray, segment: np.ndarray
-    ) -> tuple[int | None, int]:
-        found: list[tuple[int, int]] = []
-        confirm = self.pv["COMP:CONFIRM"].get()
-        early = max(3, round(5e-3 * self.pv["RAMP:SAMPLE_RATE"].get()))
-        base = np.median(height[:early])
-        first = np.searchsorted(segment, segment, side="left")  # each sample's segment begins there
-        since = np.arange(len(current)) - first
-        blank = round(self.pv["COMP:BLANKING"].get() * self.pv["RAMP:SAMPLE_RATE"].get())
-        quiet = {
-            "CURRENT": since < blank,
-            "HEIGHT": (since < blank) | (np.arange(len(height)) < early),
-        }
-        if self.pv["COMP:BACKGROUND"].get():
-            current = current - self.background(current, segment, blank, early)
-            quiet["CURRENT"] |= since < blank + early
-        for channel, values, scale, cause in (
-            ("CURRENT", current, 1e-9, 2), ("HEIGHT", height - base, 1e-9, 3),
-        ):  # fmt: skip
-            if not self.pv[f"COMP:{channel}:ON"].get():
-                continue
-            low = self.pv[f"COMP:{channel}:LOW"].get() * scale
-            high = self.pv[f"COMP:{channel}:HIGH"].get() * scale
-            outside = ((values < low) | (values > high)) & ~quiet[channel]
-            run = np.convolve(outside, np.ones(confirm), "valid")
-            hit = np.flatnonzero(run >= confirm)
-            if len(hit):
-                found.append((int(hit[0]) + confirm - 1, cause))
-        return min(found) if found else (None, 1)
-
-    def background(
-        self, current: np.ndarray, segment: np.ndarray, blank: int, early: int
-    ) -> np.ndarray:
-        """Leakage and C dV/dt, from the window after the blanking of each segment."""
-        out = np.zeros(len(current))
-        edge = 1e-9 * min(abs(self.pv[f"COMP:CURRENT:{end}"].get()) for end in ("LOW", "HIGH"))
-        window = round(self.pv["COMP:BACKGROUND:TIME"].get() * self.pv["RAMP:SAMPLE_RATE"].get())
-        for number in np.unique(segment):
-            where = np.flatnonzero(segment == number)[blank:]
-            inside = where[:window]
-            if len(inside) < 3:
-                continue
-            values, t = current[inside], np.arange(len(inside), dtype=float)
-            good = np.ones(len(t), dtype=bool)
-            for _ in range(3):
-                slope, level = np.polyfit(t[good], values[good], 1)
-                rest = values - level - slope * t
-                spread = np.median(np.abs(rest - np.median(rest[good])))
-                good = np.abs(rest) <= 5 * max(spread, 1e-18)
-            error = np.std(rest[good]) / np.sqrt(np.sum((t[good] - t[good].mean()) ** 2))
-            if error * len(where) > edge / 4:
-                slope, level = 0.0, float(np.mean(values[good]))
-            out[where] = level + slope * np.arange(len(where))
-            out[inside] = np.median(values[:early])
-        return out
-
     def publish(self, token, cause, bias, current, height, index, segment, start) -> None:
-        row, number = -1, -1
-        if self.file_wanted():
-            row, number = self.write_row(bias, current, height, cause, start[0])
-        self.seq += 1
+        number, row = -1, -1
         rate = self.pv["RAMP:SAMPLE_RATE"].get()
+        if self.file_wanted():
+            number, row = self.files.append(
+                self.pv["FILE:DIR"].get(), self.pv["FILE:PREFIX"].get(),
+                (self.pv["FILE:ROWS"].get(), self.pv["FILE:MAX_SAMPLES"].get()),
+                {"bias": bias, "current": current, "height": height},
+                {"n_samples": len(bias), "termination": cause, "seq": self.seq + 1,
+                 "start_ticks": start[0], "sample_rate": rate},
+            )  # fmt: skip
+            self.pv["FILE:SEGMENT"].set(number)
+        self.seq += 1
         peak = current[np.argmax(np.abs(current))] if len(current) else 0.0
         last = -1
         self.pv["RESULT"].set(
@@ -442,7 +329,7 @@ class Controller:
         self.measure()
 
     def measure(self) -> None:
-        current, height = self.physics(np.array([self.bias]))
+        current, height = physics(np.array([self.bias]), *self.place())
         self.count += 1
         self.pv["MEASUREMENT"].set(
             np.array([self.count, time.monotonic(), self.bias, current[0], height[0], 0.0])
@@ -476,60 +363,15 @@ class Controller:
         self.pv["STAGE:Y:RBV"].set(value)
 
     async def capture(self, on: int) -> None:
-        if self.file is not None:
-            self.file.close()
-            self.file = None
-        self.segment, self.row = -1, 0
+        self.files.close()
         if on and not Path(self.pv["FILE:DIR"].get()).is_dir():
             self.refuse("file_error", "FILE:DIR is not a directory")
             self.pv["FILE:CAPTURE"].set(0, process=False)
 
-    def write_row(self, bias, current, height, cause, ticks) -> tuple[int, int]:
-        rows, width = self.pv["FILE:ROWS"].get(), self.pv["FILE:MAX_SAMPLES"].get()
-        if self.file is None or self.row >= rows:
-            if self.file is not None:
-                self.file.close()
-            self.segment, self.row = self.segment + 1, 0
-            name = f"{self.pv['FILE:PREFIX'].get()}_{self.segment:05d}.h5"
-            self.file = h5py.File(Path(self.pv["FILE:DIR"].get()) / name, "x", libver="latest")
-            self.file.attrs["format"] = "nucleation-bluesky-waveforms"
-            self.file.attrs["version"] = 1
-            group = self.file.create_group("/entry/data")
-            for channel, unit in (("bias", "V"), ("current", "A"), ("height", "m")):
-                made = group.create_dataset(channel, (rows, width), "f4", chunks=(1, width),
-                                            fillvalue=np.nan)  # fmt: skip
-                made.attrs["units"] = unit
-            for name, kind in (
-                ("n_samples", "i8"),
-                ("n_post", "i8"),
-                ("termination", "i8"),
-                ("seq", "i8"),
-                ("start_ticks", "f8"),
-                ("sample_rate", "f8"),
-            ):
-                group.create_dataset(name, (rows,), kind)
-            self.file.swmr_mode = True
-            self.pv["FILE:SEGMENT"].set(self.segment)
-        group, row = self.file["/entry/data"], self.row
-        for channel, values in (("bias", bias), ("current", current), ("height", height)):
-            group[channel][row, : len(values)] = values
-        group["n_samples"][row], group["termination"][row] = len(bias), cause
-        group["seq"][row], group["start_ticks"][row] = self.seq + 1, ticks
-        group["sample_rate"][row] = self.pv["RAMP:SAMPLE_RATE"].get()
-        self.file.flush()
-        self.row += 1
-        return row, self.segment
-
     async def image(self, _value: int) -> None:
-        pixels = self.pv["TOPO:PIXELS"].get()
-        size = self.pv["TOPO:SIZE"].get()
-        x = self.pv["TOPO:X"].get() + np.linspace(-0.5, 0.5, pixels) * size
-        y = self.pv["TOPO:Y"].get() + np.linspace(-0.5, 0.5, pixels) * size
-        z = 5e-9 * np.sin(x[None, :] / 150) * np.cos(y[:, None] / 210)
+        x, y, size = (self.pv[f"TOPO:{name}"].get() for name in ("X", "Y", "SIZE"))
         path = Path(self.pv["FILE:DIR"].get()) / f"{self.pv['TOPO:NAME'].get()}.h5"
-        with h5py.File(path, "x") as file:
-            made = file.create_dataset("/entry/data/topography", data=z[None].astype("f4"))
-            made.attrs["units"] = "m"
+        write_image(path, x, y, size, self.pv["TOPO:PIXELS"].get())
         self.topo_seq += 1
         self.pv["TOPO:SEQ"].set(self.topo_seq)
 
