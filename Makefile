@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo-data
 N ?= 20
+SECCM ?= 5
 SEED ?= 1
+LANES ?= 3
 export PYTHONUNBUFFERED = 1
 # every process that starts would compile all it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test faults lint docs bench install lock clean help
+.PHONY: demo test faults audit lint docs bench install lock clean help
 
 help:
 	@grep -E '^# ' Makefile | sed 's/^# //'
@@ -35,10 +37,16 @@ test: lint
 	$(BIN)/python tests/run_rooms.py
 
 # kills sessions, servers and couriers; takes minutes and wants a quiet machine.
-# make faults N=1000 SEED=7: so many random schedules (about half a minute each)
+# make faults N=1000 SECCM=200 SEED=7: so many random schedules, LANES beside each other; what
+# fails is told with the line that runs it again
 faults: install
 	$(BIN)/python -m pytest -m faults
-	$(BIN)/python -m benchmarks.fault_schedules --schedules $(N) --seed $(SEED)
+	$(BIN)/python -m benchmarks.fault_schedules --schedules $(N) --seccm $(SECCM) --seed $(SEED) \
+	  --lanes $(LANES)
+
+# known vulnerabilities of what the lock pins; needs the network, so it is no part of the tests
+audit: install
+	$(BIN)/uv tool run pip-audit --requirement requirements.lock --require-hashes --disable-pip
 
 lint: install
 	$(BIN)/ruff check .

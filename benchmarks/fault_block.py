@@ -142,6 +142,9 @@ def run_schedule(
         finally:
             inject.heal()
         events = settled(made, start, plan)
+        if made.ioc.poll() is not None:
+            wrong.append(f"the controller died ({made.ioc.returncode})")
+            made.restart_ioc()
         outcomes.append(outcome(child))
         more, bad = judge_session(events, hits, outcomes[-1], plan.heartbeat, canary)
         trips += false_trips(events, more)

@@ -106,7 +106,7 @@ def _begin(
     }  # fmt: skip
     # it watches the clock, carries the network and must not be kept waiting
     process = source.fork(
-        "benchmarks.fault_block:main", [json.dumps(job)], dict(os.environ), log, 0
+        "benchmarks.fault_block:main", [json.dumps(job)], dict(os.environ), log, -5
     )
     return Lane(process, family, numbers, directory, result, log)
 

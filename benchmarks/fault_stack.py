@@ -142,8 +142,8 @@ class Stack:
     ) -> "subprocess.Popen[bytes] | Forked":
         if self.zygote is not None:
             target = "benchmarks.fault_child:controller" if ioc else "benchmarks.fault_child:main"
-            # an instrument's controller has a processor of its own
-            return self.zygote.fork(target, words, environment, log, 0 if ioc else None)
+            # an instrument's controller has a processor of its own: here it comes first
+            return self.zygote.fork(target, words, environment, log, -10 if ioc else None)
         module = "nucleation_bluesky" if ioc else "benchmarks.fault_child"
         with log.open("wb") as sink:
             return subprocess.Popen(

@@ -65,8 +65,8 @@ def usage(processes: dict[str, psutil.Process]) -> dict[str, dict[str, float]]:
     return found
 
 
-def watch(made: Stack, child: Child) -> list[dict[str, Any]]:
-    """Sample all processes until the child ends."""
+def watch(made: Stack, child: Child, until: float = float("inf")) -> list[dict[str, Any]]:
+    """Sample all processes until the child ends, or until a moment (`time.monotonic`)."""
     made.trace.wait("result", timeout=180)
     processes = {
         "run_engine": psutil.Process(child.process.pid),
@@ -76,7 +76,7 @@ def watch(made: Stack, child: Child) -> list[dict[str, Any]]:
     done = 0
     for event in made.trace.events:
         done += event["event"] == "result"
-    while child.alive:
+    while child.alive and time.monotonic() < until:
         for name in ("courier", "tiled"):  # the courier may take a while to start under load
             with contextlib.suppress(OSError, psutil.Error):
                 processes.setdefault(name, psutil.Process(getattr(made, f"{name}_pid")))

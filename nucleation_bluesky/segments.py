@@ -32,6 +32,7 @@ MAX_ROWS = 100_000
 MAX_ROW_SAMPLES = 10_000_000
 CHUNK_SAMPLES = 16384  # of a row; chunks beyond the last sample take no space
 RESERVE = 64 * 2**20  # bytes that must stay free on the disk
+SPARE = 4 * 2**20  # bytes beside a row, for what HDF5 keeps in memory until it flushes
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -83,6 +84,69 @@ def check_directory(directory: str | Path, needed: int = 0) -> Path:
             f"{(needed + RESERVE) / 2**20:.0f} MiB needed"
         )
     return path.resolve()
+
+
+class DiskReserve:
+    """Space set aside for a growing HDF5 file, given back to it when the disk is full.
+
+    HDF5 cannot close a file that it could not flush; it keeps half of it, and the process crashes
+    some time later. With the space given back, it can.
+
+    Parameters
+    ----------
+    path : Path
+        Of the growing file.
+    size : int
+        Bytes: what is written at a time, and `SPARE`.
+
+    Raises
+    ------
+    SegmentError
+        If the disk is full already.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._size = size
+        self._directory = path.parent
+        held = path.with_name(f".{path.name}.{os.getpid()}.reserve")
+        self._fd: int | None = os.open(held, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        held.unlink()  # the space is freed with the last handle, however this process ends
+        try:
+            os.posix_fallocate(self._fd, 0, size)
+        except OSError as error:
+            self.release()
+            raise SegmentError(f"the disk of {path} is full: {error.strerror}") from error
+
+    def require_room(self) -> None:
+        """Refuse to write while there is no more room than the reserve itself.
+
+        Raises
+        ------
+        SegmentError
+            If the disk is full; the open file is as it was.
+        """
+        free = shutil.disk_usage(self._directory).free
+        if free < self._size:
+            raise SegmentError(
+                f"the disk of {self._directory} is full ({free / 2**20:.1f} MiB free): free space"
+            )
+
+    def release(self) -> None:
+        """Give the space back."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def close_file(file: h5py.File, reserve: DiskReserve, datasets: dict[str, h5py.Dataset]) -> None:
+    """Close a file that grew, and its datasets, also on a full disk."""
+    reserve.release()
+    # a full disk must not hide its cause; what could not be flushed before can be now
+    with contextlib.suppress(OSError, RuntimeError):
+        file.flush()
+    datasets.clear()
+    with contextlib.suppress(OSError, RuntimeError):
+        file.close()
 
 
 class SegmentWriter:
@@ -137,6 +201,7 @@ class SegmentWriter:
         self._compression = compression
         self._attributes = dict(attributes or {})
         self._file: h5py.File | None = None
+        self._reserve: DiskReserve | None = None
         self._datasets: dict[str, h5py.Dataset] = {}
         self._row = 0
         self.segment = -1
@@ -184,6 +249,8 @@ class SegmentWriter:
         try:
             if self._file is None:
                 self._open_next()
+            if self._reserve is not None:
+                self._reserve.require_room()
             row = self._row
             for name in self._channels:
                 data = self._datasets[name]
@@ -209,27 +276,32 @@ class SegmentWriter:
 
     def close(self) -> None:
         """Close the open segment; the next row starts a new one."""
-        file, self._file, self._datasets = self._file, None, {}
-        if file is not None:
-            with contextlib.suppress(OSError, RuntimeError):  # a full disk must not hide its cause
-                file.close()
+        if self._file is not None and self._reserve is not None:
+            close_file(self._file, self._reserve, self._datasets)
+        self._file = self._reserve = None
 
     def _open_next(self) -> None:
         check_directory(self.directory, self._row_bytes * min(self.rows, 10))
         number = self.segment + 1
         final = self.path(number)
         temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
-        file = h5py.File(temporary, "w", libver="latest")
+        reserve = DiskReserve(final, self._row_bytes + SPARE)
+        try:
+            file = h5py.File(temporary, "w", libver="latest")
+        except BaseException:
+            reserve.release()
+            raise
         try:
             self._datasets = self._create(file, number)
             file.swmr_mode = True
             file.flush()
             publish_file(temporary, final)
         except BaseException:
-            file.close()
+            close_file(file, reserve, self._datasets)
             temporary.unlink(missing_ok=True)
             raise
         self._file, self._row, self.segment = file, 0, number
+        self._reserve = reserve
 
     def _create(self, file: h5py.File, number: int) -> dict[str, h5py.Dataset]:
         file.attrs.update(

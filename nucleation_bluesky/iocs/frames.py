@@ -1,6 +1,5 @@
 """Files of frames in the layout of areaDetector's HDF5 plugin, written in their own thread."""
 
-import contextlib
 import os
 import queue
 import threading
@@ -21,7 +20,14 @@ from nucleation_bluesky.contract.camera import (
     UNIQUE_ID_DATASET,
 )
 from nucleation_bluesky.iocs.seccm_backend import Frame
-from nucleation_bluesky.segments import SegmentError, check_directory, publish_file
+from nucleation_bluesky.segments import (
+    SPARE,
+    DiskReserve,
+    SegmentError,
+    check_directory,
+    close_file,
+    publish_file,
+)
 
 QUEUE_FRAMES = 500  # at most
 QUEUE_BYTES = 256 * 2**20  # at most, of frames that wait
@@ -142,9 +148,12 @@ class FrameWriter:
             raise SegmentError(f"{self.path} exists already and is not overwritten")
         check_directory(self.path.parent, int(np.prod(self.shape)) * 2)
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        frames = 2 * BATCH_FRAMES * int(np.prod(self.shape))
+        self._reserve = DiskReserve(self.path, frames + SPARE)
         try:
             file = h5py.File(temporary, "w", libver="latest")
         except OSError as error:
+            self._reserve.release()
             raise SegmentError(f"{self.path} cannot be made: {error}") from error
         try:
             for name, kind in _NX_CLASSES.items():
@@ -168,7 +177,7 @@ class FrameWriter:
             file.flush()
             publish_file(temporary, self.path)
         except BaseException:
-            file.close()
+            close_file(file, self._reserve, self._datasets)
             temporary.unlink(missing_ok=True)
             raise
         return file
@@ -193,12 +202,12 @@ class FrameWriter:
             except (OSError, RuntimeError, ValueError, TypeError) as error:  # HDF5's many kinds
                 self._error = f"writing {self.path} failed: {error}"
                 self._dropped += len(frames)
-        with contextlib.suppress(OSError, RuntimeError):  # a full disk must not hide its cause
-            self._file.close()
+        close_file(self._file, self._reserve, self._datasets)
 
     def _write(self, frames: list[Frame], *, flush: bool) -> None:
         begin, end = self._written, self._written + len(frames)
         if frames:
+            self._reserve.require_room()
             data = self._datasets[FRAMES_DATASET]
             data.resize(end, axis=0)
             for number, frame in enumerate(frames, begin):

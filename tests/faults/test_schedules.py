@@ -1,34 +1,48 @@
-"""The harness of random schedules itself: one real schedule, and that it judges."""
+"""The harness of random schedules itself: a few real schedules, and that it judges."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from benchmarks.fault_block import withdrawals
+from benchmarks.fault_inject import random_of
+from benchmarks.fault_kinds import HARMLESS, KINDS, OTHERS, STOPS_RAMP, false_trips
+from benchmarks.fault_plans import AFM, SECCM
 from benchmarks.fault_schedules import (
-    KINDS,
-    LOST,
-    PLAN,
     Fault,
     Schedule,
+    blocks_of,
     energised_at,
     late,
-    run_block,
-    run_schedule,
+    run_blocks,
     running,
     summary,
 )
-from benchmarks.fault_stack import stack
-from benchmarks.faults import accounts, waveform_files
 
-KILLED = 2  # of seed 2026: kill -9 in an energised ramp, then resumed
+SEED = 2026
+FEW = [("afm", [4]), ("seccm", [5])]  # a kill -9 and a full disk; many Ctrl-C and a dead network
 
 
-def test_a_seed_tells_the_same_schedule_again():
-    drawn = [Schedule.drawn(random.Random(f"5-{n}"), PLAN) for n in range(200)]
-    assert drawn == [Schedule.drawn(random.Random(f"5-{n}"), PLAN) for n in range(200)]
-    assert {f.kind for s in drawn for f in s.faults} == set(KINDS)
-    first = Schedule.drawn(random.Random(f"2026-{KILLED}"), PLAN).faults[0]
-    assert first.kind == "session_killed"
+@pytest.mark.parametrize("plan", [AFM, SECCM])
+def test_a_seed_tells_the_same_schedule_again(plan):
+    drawn = [Schedule.drawn(random_of(5, plan.family, n), plan) for n in range(300)]
+    assert drawn == [Schedule.drawn(random_of(5, plan.family, n), plan) for n in range(300)]
+    kinds = Counter(f.kind for s in drawn for f in s.faults)
+    assert set(kinds) == set(KINDS)
+    # most would fall into what is energised, and must end it
+    faults = [f for s in drawn for f in s.faults]
+    assert sum(f.offset < plan.duration for f in faults) > 0.9 * len(faults)
+    assert sum(kinds[k] for k in STOPS_RAMP) > 0.5 * len(faults)
+
+
+def test_every_kind_has_one_class():
+    assert len(KINDS) == len(set(KINDS)) == len(STOPS_RAMP) + len(HARMLESS) + len(OTHERS)
+
+
+def test_other_seeds_are_other_schedules():
+    one, other = (Schedule.drawn(random.Random(seed), AFM) for seed in (1, 2))
+    assert one != other
 
 
 def test_late_is_late():
@@ -39,6 +53,8 @@ def test_late_is_late():
     assert not late({**fault, "safe_after": 9.0, "kind": "tiled_killed"}, 0.5)
     events = [{"event": "energised", "monotonic": 1.0}, {"event": "safe", "monotonic": 2.0}]
     assert [energised_at(events, t) for t in (0.5, 1.5, 2.5)] == [False, True, False]
+    lost = [{"event": "heartbeat_lost", "monotonic": 3.0}]
+    assert [false_trips(lost, [{"at": at, "lasted": 0.0}]) for at in (2.0, 4.0)] == [0, 1]
 
 
 def test_time_in_which_the_controller_stood_still_does_not_count():
@@ -51,35 +67,42 @@ def test_time_in_which_the_controller_stood_still_does_not_count():
     assert running(2.5, 5.1, [(replace(frozen, kind="tiled_frozen"), {"at": 5.0})]) > 2.5
 
 
-@pytest.mark.stack
-def test_one_schedule_without_tiled(tmp_path):
-    with stack(tmp_path, speed="1", heartbeat=PLAN.heartbeat) as made:
-        found = run_schedule(made, KILLED, 2026, tiled=False)
-        books = accounts(made.data, made.trace.events)
-        files = waveform_files(made.data)
-    assert found["wrong"] == []
-    (fault,) = found["faults"]
-    assert (fault["kind"], fault["energised"]) == ("session_killed", True)
-    assert fault["reason"] == "heartbeat_lost"
-    assert found["twice"]["energised"] == 3
-    assert {key: books[key] for key in LOST} == dict.fromkeys(LOST, 0)
-    assert books["states"] == {"DONE": 2, "BURNED": 1}
-    assert (files["rows_read"], files["bad"]) == (files["expected"], 0)
+def test_a_pipette_left_at_the_surface_is_noticed():
+    def event(name, at, z):
+        return {"event": name, "monotonic": at, "token": "a", "z": z}
+
+    landing = [event("energised", 0.0, 0.0), event("safe", 2.0, None)]
+    assert withdrawals([*landing, event("withdrawn", 2.5, 4e-6)], SECCM) == (
+        {"n": 1, "longest_after_safe": 0.5},
+        [],
+    )
+    assert "not withdrawn" in withdrawals(landing, SECCM)[1][0]
+    assert "only" in withdrawals([*landing, event("withdrawn", 2.5, 11e-6)], SECCM)[1][0]
+
+
+def test_blocks_hold_every_schedule_once():
+    blocks = blocks_of({"afm": 50, "seccm": 10}, 20)
+    assert sorted(n for f, numbers in blocks if f == "afm" for n in numbers) == list(range(50))
+    assert [numbers for f, numbers in blocks if f == "seccm"] == [list(range(10))]
 
 
 @pytest.mark.stack
-@pytest.mark.faults
-@pytest.mark.timeout(900)
-def test_one_schedule_with_everything(tmp_path):
-    block = run_block(tmp_path, [KILLED], 2026)
-    found = summary([block], 2026)
+@pytest.mark.timeout(600)
+def test_a_few_schedules_with_everything(tmp_path):
+    blocks = list(run_blocks(FEW, SEED, tmp_path, lanes=2, until=float("inf"), keep=True))
+    found = summary(blocks, SEED)
     assert found["wrong"] == []
-    assert found["faults"] == {"session_killed": 1}
-    assert found["sites_energised"] == 3
-    assert found["runs_in_tiled"] == 2
+    afm, seccm = found["afm"], found["seccm"]
+    assert afm["faults"]["session_killed"] == 1
+    assert afm["sites_used_twice"] == seccm["sites_used_twice"] == 0
+    assert afm["sites_energised"] == seccm["sites_energised"] == 3
+    assert afm["waveform_rows"] > 0
+    assert afm["runs_in_tiled"] >= 2
+    assert seccm["withdrawals"] == 3
     # had the journal or Tiled lost anything, it would say so
+    (block,) = (b for b in blocks if b["family"] == "afm")
     block["accounts"]["done_without_event"] = 1
     block["schedules"][0]["wrong"] = ["tokens_twice: 1"]
-    found = summary([block], 2026)
-    assert found["journal_events_lost"] == 1
+    found = summary(blocks, SEED)
+    assert found["afm"]["journal_events_lost"] == 1
     assert len(found["wrong"]) == 1

@@ -1,0 +1,130 @@
+"""One session that exposes very many sites at speed: what grows, and does a site take longer?
+
+Memory, file handles and threads of session, controller, courier and Tiled are sampled along the
+run; so are processor time and wall time of a site. A slope is told with its standard error, from
+blocks of the run (samples beside each other are not independent).
+
+``python -m benchmarks soak [--sites 20000] [--minutes 20]``; results in results/soak.json.
+"""
+
+import argparse
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.fault_machine import Canary
+from benchmarks.fault_stack import Stack, stack, write_result
+from benchmarks.report import environment
+from benchmarks.watchdog import ALARMS, RAMP, SAMPLE_PERIOD, watch
+
+PROCESSES = ("run_engine", "ioc", "courier", "tiled")
+WARM = 0.2  # share of the run that may still fill caches
+BLOCKS = 10
+
+
+def trend(sites: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    """Mean of the first and last block, slope per 1,000 sites and its standard error.
+
+    The error is that of a line through the means of ``BLOCKS`` blocks.
+    """
+    parts = [p for p in np.array_split(np.arange(len(sites)), BLOCKS) if len(p)]
+    x = np.array([sites[p].mean() for p in parts]) / 1000
+    y = np.array([values[p].mean() for p in parts])
+    found = {"first": float(y[0]), "last": float(y[-1])}
+    if len(x) < 4 or np.ptp(x) == 0:
+        return found | {"per_1000_sites": math.nan, "standard_error": math.nan}
+    design = np.column_stack([x - x.mean(), np.ones_like(x)])
+    (slope, level), *_ = np.linalg.lstsq(design, y, rcond=None)
+    rest = y - design @ (slope, level)
+    error = math.sqrt(float(rest @ rest) / (len(x) - 2) / float(np.sum((x - x.mean()) ** 2)))
+    return found | {"per_1000_sites": float(slope), "standard_error": error}
+
+
+def trends(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """What grows, process by process, after the warm-up."""
+    total = samples[-1]["sites"]
+    late = [s for s in samples if s["sites"] >= WARM * total]
+    found: dict[str, Any] = {}
+    for process in PROCESSES:
+        seen = [s for s in late if process in s]
+        if len(seen) < BLOCKS:
+            continue
+        sites = np.array([s["sites"] for s in seen], dtype=float)
+        found[process] = {
+            key: trend(sites, np.array([s[process][key] for s in seen], dtype=float))
+            for key in ("uss_mb", "rss_mb", "fds", "threads")
+        }
+        new = np.diff(sites)
+        cpu = np.diff([s[process]["cpu_s"] for s in seen])
+        some = new > 0
+        found[process]["cpu_ms_per_site"] = trend(sites[1:][some], 1e3 * cpu[some] / new[some])
+    return found
+
+
+def site_times(made: Stack, canary: Canary) -> dict[str, Any]:
+    """Wall time from one result to the next, ms, along the run."""
+    at = np.array([e["monotonic"] for e in made.trace.named("result")])
+    between = 1e3 * np.diff(at)
+    number = np.arange(len(between), dtype=float)
+    late = number >= WARM * len(between)
+    tenths = np.array_split(between, 10)
+    return {
+        "median_ms_by_tenth": [float(np.median(part)) for part in tenths],
+        "lowest_decile_ms_by_tenth": [float(np.percentile(part, 10)) for part in tenths],
+        "trend_ms": trend(number[late], between[late]),
+        "machine_stalls": len(canary.stalls),
+        "longest_machine_stall": max((s for _, s in canary.stalls), default=0.0),
+    }
+
+
+def measure(directory: Path, sites: int, minutes: float) -> dict[str, Any]:
+    """Run the sites and collect the figures."""
+    side = math.ceil(math.sqrt(sites))
+    arguments = {"rows": side, "cols": side, "pitch": 20e-9, **RAMP}
+    arguments |= {"image_before_after": False, "order": "snake"}
+    canary = Canary()
+    with stack(directory) as made:
+        child = made.run("map", arguments=arguments, wait=900.0)
+        made.trace.wait("result", timeout=300)
+        deadline = time.monotonic() + 60 * minutes
+        samples = watch(made, child, until=deadline)
+        if child.alive:
+            child.interrupt()
+            samples += watch(made, child)
+        report = child.report(1200)
+        made.trace.update()
+        canary.close()
+        results = made.trace.named("result")
+        seconds = results[-1]["monotonic"] - results[0]["monotonic"]
+        return {
+            "environment": environment(),
+            "sites": len(results),
+            "asked": sites,
+            "outcome": report,
+            "seconds": seconds,
+            "ms_per_site": 1e3 * seconds / len(results),
+            "alarms": {name: len(made.trace.named(name)) for name in ALARMS},
+            "site_times": site_times(made, canary),
+            "trends_after_warm_up": trends(samples),
+            "samples": len(samples),
+            "sample_period": SAMPLE_PERIOD,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sites", type=int, default=20_000)
+    parser.add_argument("--minutes", type=float, default=1e4, help="end after so long")
+    parser.add_argument("--directory", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="nucleation-soak-") as name:
+        directory = options.directory or Path(name)
+        write_result("soak", measure(directory, options.sites, options.minutes))
+
+
+if __name__ == "__main__":
+    main()
