@@ -158,9 +158,11 @@ def _become(job: dict[str, Any]) -> None:
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    if job["nice"] is not None:
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, job["nice"])
+    nice = os.nice(0) if job["nice"] is None else job["nice"]
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        # where sessions share processors as groups, a process is nice within its group only
+        Path("/proc/self/autogroup").write_text(str(nice))
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     for number, path, mode in ((0, os.devnull, os.O_RDONLY), (1, job["log"], flags)):
         fd = os.open(path, mode, 0o600)

@@ -41,6 +41,10 @@ def give_way() -> None:
     """Lower this process's priority: delivery and serving give way to what measures."""
     if os.nice(0) < NICE:  # a child inherits it
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    # a session of its own is a group of its own where Linux shares processors among groups: within
+    # it, nobody is there to give way to
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 def try_lock(fd: int) -> bool:
