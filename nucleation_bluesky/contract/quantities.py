@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import pint
 
-# What pint and the tokenizer below it raise on text that is no quantity.
-_NOT_A_QUANTITY = (
+# What pint and the tokenizer below it raise on text that is no quantity or unit.
+NOT_A_QUANTITY = (
     pint.UndefinedUnitError,
     pint.DefinitionSyntaxError,
     tokenize.TokenError,
@@ -66,7 +66,7 @@ def parse_quantity(value: str | float, unit: str) -> float:
             raise ValueError(
                 f"'{value}' is not in units of {unit}; write for instance '{example(unit)}'"
             ) from None
-        except _NOT_A_QUANTITY:
+        except NOT_A_QUANTITY:
             raise ValueError(
                 f"'{value}' is not a quantity; write for instance '{example(unit)}'"
             ) from None

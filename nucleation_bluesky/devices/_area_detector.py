@@ -2,8 +2,9 @@
 
 from ophyd import Component, Device
 
-from nucleation_bluesky.devices._signals import ContractSignal
+from nucleation_bluesky.devices._signals import ContractSignal, read_together
 from nucleation_bluesky.devices._units import factor_to_si
+from nucleation_bluesky.devices.errors import InstrumentError
 
 
 class CameraSignal(ContractSignal):
@@ -60,3 +61,19 @@ class AreaDetector(Device):
     lazy_open = camera_signal("HDF1:LazyOpen")
     dropped = camera_signal("HDF1:DroppedArrays_RBV")
     frame_stamp = camera_signal("HDF1:TimeStamp_RBV")
+
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of a frame.
+
+        Raises
+        ------
+        InstrumentError
+            If the camera does not tell.
+        """
+        rows, columns, size_y, size_x = read_together(
+            [self.rows, self.columns, self.size_y, self.size_x]
+        )
+        shape = (rows or size_y, columns or size_x)
+        if min(shape) < 1:
+            raise InstrumentError(f"the camera at {self.prefix} does not tell its frame size")
+        return shape

@@ -1,30 +1,14 @@
 """Engineering units to SI: checked once per connection, refused if the dimension is wrong."""
 
-import tokenize
 from functools import cache
 
 import pint
 
+from nucleation_bluesky.contract.quantities import NOT_A_QUANTITY, unit_registry
 from nucleation_bluesky.devices.errors import WrongUnitError
 
 _SI = ("V", "A", "m", "s", "Hz", "V/s", "V/A", "C", "m/s")
 _SPELLINGS = {"µ": "u", "μ": "u", "Å": "angstrom", "\N{ANGSTROM SIGN}": "angstrom"}
-_NOT_A_UNIT = (
-    pint.UndefinedUnitError,
-    pint.DefinitionSyntaxError,
-    tokenize.TokenError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    SyntaxError,
-    AssertionError,  # pint's parser on a dangling operator
-    ArithmeticError,
-)
-
-
-@cache
-def _registry() -> pint.UnitRegistry:
-    return pint.UnitRegistry()
 
 
 @cache
@@ -38,10 +22,10 @@ def si_unit(egu: str) -> str:
     """
     if not egu:
         return ""
-    unit = _registry().Unit(egu)
+    unit = unit_registry().Unit(egu)
     for candidate in _SI:
         # Hz and 1/s share a dimension, so the order above decides
-        if unit.dimensionality == _registry().Unit(candidate).dimensionality:
+        if unit.dimensionality == unit_registry().Unit(candidate).dimensionality:
             return candidate
     raise ValueError(f"no SI unit is listed for '{egu}'")
 
@@ -70,8 +54,8 @@ def factor_to_si(pvname: str, egu: str, si: str) -> float:
     problem = f"has the unit '{egu}'" if text else "publishes no engineering unit (EGU)"
     try:
         if text:
-            return float(_registry().Quantity(1.0, text).to(si).magnitude)
-    except (pint.DimensionalityError, *_NOT_A_UNIT):
+            return float(unit_registry().Quantity(1.0, text).to(si).magnitude)
+    except (pint.DimensionalityError, *NOT_A_QUANTITY):
         pass
     raise WrongUnitError(
         f"{pvname} {problem}, where a unit convertible to {si} is expected; correct the EGU field "

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 from ophyd import Component
 from ophyd.device import Staged
 from ophyd.status import DeviceStatus
 
 from nucleation_bluesky.contract.camera import (
     FILE_TEMPLATE,
-    FRAMES_DATASET,
-    TIMESTAMP_DATASET,
     AcquireSwitch,
     CaptureSwitch,
     DetectorState,
@@ -34,7 +31,7 @@ from nucleation_bluesky.contract.documents import FILM_ROLES
 from nucleation_bluesky.devices._area_detector import AreaDetector
 from nucleation_bluesky.devices._assets import DataDirectory
 from nucleation_bluesky.devices._film import FilmClock, FilmRecord
-from nucleation_bluesky.devices._frames import announce_frames, describe_frames
+from nucleation_bluesky.devices._frames import announce_frames, describe_frames, film_times
 from nucleation_bluesky.devices._signals import (
     TIMEOUT,
     ContractSignal,
@@ -45,9 +42,9 @@ from nucleation_bluesky.devices._worker import Worker
 from nucleation_bluesky.devices.controller import check_units
 from nucleation_bluesky.devices.errors import (
     BadValueError,
+    FilmError,
     InstrumentError,
     NotConfiguredError,
-    PutRefusedError,
 )
 from nucleation_bluesky.segments import RESERVE
 
@@ -55,10 +52,6 @@ logger = logging.getLogger(__name__)
 _POLL = 0.005
 PIXEL_BYTES = 2  # of a frame in the file
 FILE_TIMEOUT = 600.0  # s: a film of many frames is written behind the camera
-
-
-class FilmError(InstrumentError):
-    """The camera took no film; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -238,22 +231,6 @@ class FilmCamera(AreaDetector):
                 f"the camera at {self.prefix} is taking frames already; stop the live view"
             )
 
-    def frame_shape(self) -> tuple[int, int]:
-        """Rows and columns of a frame.
-
-        Raises
-        ------
-        InstrumentError
-            If the camera does not tell.
-        """
-        rows, columns, size_y, size_x = read_together(
-            [self.rows, self.columns, self.size_y, self.size_x]
-        )
-        shape = (rows or size_y, columns or size_x)
-        if min(shape) < 1:
-            raise InstrumentError(f"the camera at {self.prefix} does not tell its frame size")
-        return shape
-
     def unstage(self) -> list[object]:
         """End a film still under way."""
         if self._filming:
@@ -380,7 +357,7 @@ class FilmCamera(AreaDetector):
         if not frames:
             raise FilmError(f"the camera at {self.prefix} wrote no frame of this film")
         path = directory.to_local(self.full_name.get())
-        first, last = self._check_file(path, frames)
+        first, last = film_times(path, frames, self._shape)
         self.last = Film(path, frames, dropped)
         offset, uncertainty = (
             self._watch.compare(first, last) if self._watch is not None else (math.nan, math.nan)
@@ -388,24 +365,6 @@ class FilmCamera(AreaDetector):
         self._pending += announce_frames(self.name, path, self._count, frames, self._shape)
         self._count += frames
         self.film.publish(self._count - frames, frames, offset, uncertainty)
-
-    def _check_file(self, path: Path, frames: int) -> tuple[float, float]:
-        """First and last time stamp of the film, s since 1990."""
-        try:
-            with h5py.File(path, "r", libver="latest", swmr=True) as file:
-                data, stamps = file[FRAMES_DATASET], file[TIMESTAMP_DATASET]
-                shape = tuple(data.shape)  # type: ignore[union-attr]
-                first, last = float(stamps[0]), float(stamps[frames - 1])  # type: ignore[index]
-        except (OSError, KeyError, IndexError, ValueError) as exc:
-            raise FilmError(
-                f"the film {path} cannot be read here ({exc}); check the mapping between the "
-                "camera's directory and ours"
-            ) from exc
-        if shape != (frames, *self._shape):
-            raise PutRefusedError(
-                f"the film {path} holds frames of shape {shape}, expected {(frames, *self._shape)}"
-            )
-        return first, last
 
     # -- documents -------------------------------------------------------------------------------
 

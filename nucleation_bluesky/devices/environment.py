@@ -1,5 +1,6 @@
 """Environment sensors: read by a thread of their own, so that no plan waits for one."""
 
+import logging
 import math
 import threading
 import time
@@ -10,8 +11,9 @@ from typing import Any
 import pint
 from ophyd import EpicsSignalRO
 
-from nucleation_bluesky.contract.quantities import unit_registry
+from nucleation_bluesky.contract.quantities import NOT_A_QUANTITY, unit_registry
 
+logger = logging.getLogger(__name__)
 TIMEOUT = 2.0  # s, for connecting and reading
 
 
@@ -64,7 +66,7 @@ class EnvironmentSensor:
         try:
             quantity = unit_registry().Quantity(raw, egu.replace("µ", "u"))
             return float(quantity.to(self.unit or "dimensionless").magnitude)
-        except (pint.DimensionalityError, pint.UndefinedUnitError):
+        except (pint.DimensionalityError, *NOT_A_QUANTITY):
             wanted = self.unit or "a fraction (ppm, %)"
             raise ValueError(f"its unit '{egu}' is not one of {wanted}") from None
 
@@ -128,7 +130,10 @@ class Environment:
     def _round(self) -> None:
         self._readings = {sensor.name: sensor.read() for sensor in self._sensors}
         for listener in self._listeners:
-            listener(self._readings)
+            try:
+                listener(self._readings)
+            except Exception:  # whatever a listener does, the others are told and measuring goes on
+                logger.exception("a listener of %s failed", self.name)
 
     # ---- bluesky's Readable --------------------------------------------------------------------
 

@@ -65,3 +65,7 @@ class ExposureFailedError(InstrumentError):
     def __init__(self, message: str, termination: Termination = Termination.NONE) -> None:
         super().__init__(message)
         self.termination = termination
+
+
+class FilmError(InstrumentError):
+    """The camera took no film; the message says why."""

@@ -4,23 +4,18 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from bluesky.utils import NoReplayAllowed
-from ophyd import Component, Signal
 from ophyd.device import Staged
 
 from nucleation_bluesky.contract.enums import SafeState, Termination
-from nucleation_bluesky.contract.files import waveform_path
-from nucleation_bluesky.devices._assets import DataDirectory, SegmentAnnouncer
-from nucleation_bluesky.devices._base import InstrumentDevice
-from nucleation_bluesky.devices._layout import ReadingLayout, SettingsLayout, describe_waveforms
-from nucleation_bluesky.devices._signals import soft, write_together
+from nucleation_bluesky.devices._layout import SettingsLayout
+from nucleation_bluesky.devices._recording import RecordingDevice
+from nucleation_bluesky.devices._signals import write_together
 from nucleation_bluesky.devices.errors import (
     BadValueError,
     ExposureFailedError,
-    NotConfiguredError,
     UnguardedExposureError,
     UnreadExposureError,
 )
@@ -62,7 +57,7 @@ class ExposureGuard(Protocol):
         ...
 
 
-class GuardedDevice(InstrumentDevice, ABC, Generic[Spec]):
+class GuardedDevice(RecordingDevice, ABC, Generic[Spec]):
     """Base of the devices that expose sites.
 
     A device says what one exposure is (`Spec`) and how it is made; what all share is here: the
@@ -72,41 +67,23 @@ class GuardedDevice(InstrumentDevice, ABC, Generic[Spec]):
     ----------
     guard : ExposureGuard or None
         Set by the session; without it nothing is exposed.
-    data_directory : DataDirectory or None
-        Where waveform files go; None writes none.
-    site, row, col : ophyd.Signal
-        What the plan knows of the site; -1 where it does not say. ``site`` then counts exposures.
     bias_limits : tuple of (float or None, float or None)
         Narrower limits than the controller's, V.
     configured : float
         Monotonic time at which it was told what to do, s; -1 before.
     """
 
-    layout: ClassVar[ReadingLayout]
     settings: ClassVar[SettingsLayout]
-    waveform_channels: ClassVar[Mapping[str, str]]
-    hinted = "stop_bias"
     bias_limits: tuple[float | None, float | None] = (None, None)
-
-    site = Component(Signal, value=-1, kind="omitted")
-    row = Component(Signal, value=-1, kind="omitted")
-    col = Component(Signal, value=-1, kind="omitted")
 
     def __init__(self, prefix: str = "", *, name: str, **kwargs: Any) -> None:
         self.guard: ExposureGuard | None = None
-        self.data_directory: DataDirectory | None = None
-        self.rows_per_file = 500
         self._spec: Spec | None = None
         self._seq = -1  # SEQ of the last exposure: what a later RESULT must exceed
         self._safe_policy: SafeState | None = None
         self._safe_bias = 0.0
-        self._max_samples = 0
-        self._announcer: SegmentAnnouncer | None = None
-        self._reading: dict[str, dict] | None = None
-        self._read_done = True
         self._active = False
         self._row_in_doubt = False  # a failed exposure may have left a row without an event
-        self._count = 0
         self.configured = -1.0
         super().__init__(prefix, name=name, **kwargs)
 
@@ -158,22 +135,6 @@ class GuardedDevice(InstrumentDevice, ABC, Generic[Spec]):
     def spec(self) -> Spec | None:
         """What the next exposure is; None before `configure_exposure`."""
         return self._spec
-
-    @property
-    def channels(self) -> dict[str, str]:
-        """Waveform channels in the files, with their units."""
-        return dict(self.waveform_channels)
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """Role -> data key, for the start document."""
-        channels = self.channels if self.writes_waveforms else {}
-        return {role: f"{self.name}_{role}" for role in (*self.layout.roles, *channels)}
-
-    @property
-    def writes_waveforms(self) -> bool:
-        """Whether exposures announce waveform files."""
-        return self.data_directory is not None
 
     @property
     def bias_range(self) -> tuple[float, float]:
@@ -313,43 +274,10 @@ class GuardedDevice(InstrumentDevice, ABC, Generic[Spec]):
         return staged
 
     def _begin_stage(self) -> None:
-        self._reading, self._read_done, self._count = None, True, 0
+        self._begin_recording()
         self._row_in_doubt = False
-        for signal in (self.site, self.row, self.col):
-            signal.put(-1)
-
-    def _announce_files(self, directory: DataDirectory, prefix: str) -> None:
-        channels = {f"{self.name}_{c}": waveform_path(c) for c in self.channels}
-        self._announcer = SegmentAnnouncer(directory.local, prefix, channels, self._max_samples)
 
     # -- results ---------------------------------------------------------------------------------
-
-    def _publish(self, claim: Claim, values: Mapping[str, Any]) -> None:
-        """Make the reading of an exposure and announce its row; ``values`` hold the RESULT."""
-        site = int(soft(self.site))
-        reading = self.layout.reading(
-            self.name,
-            {
-                **values,
-                "x": claim.x,
-                "y": claim.y,
-                "site": site if site >= 0 else self._count,
-                "row": soft(self.row),
-                "col": soft(self.col),
-                "exposure": claim.token,
-            },
-        )
-        self._count += 1
-        if self._announcer is not None:
-            segment = int(values["file_segment"])
-            if segment < 0:
-                raise ExposureFailedError(
-                    f"{self.name} recorded no waveform for this exposure "
-                    f"({self.controller.fault_description()}); check disk and FILE:CAPTURE"
-                )
-            self._announcer.add(segment)
-            self._read_done = False
-        self._reading = reading
 
     def _require_orderly(self, termination: Termination) -> None:
         """Refuse the result of an exposure that was cut short (ExposureFailedError)."""
@@ -359,27 +287,6 @@ class GuardedDevice(InstrumentDevice, ABC, Generic[Spec]):
                 f"({self.controller.fault_description()}); its site is burned",
                 termination,
             )
-
-    def read(self) -> Any:
-        """Return the reading of the last exposure (no network).
-
-        Raises
-        ------
-        NotConfiguredError
-            If nothing has been exposed since staging.
-        """
-        if self._reading is None:
-            raise NotConfiguredError(f"{self.name} has not exposed a site since it was staged")
-        self._read_done = True
-        return dict(self._reading)
-
-    def describe(self) -> Any:
-        """Return the data keys of an exposure (no network)."""
-        source = f"PV:{self.prefix}RESULT/"
-        keys = self.layout.describe(self.name, source)
-        if self.writes_waveforms:
-            keys |= describe_waveforms(self.name, source, self.channels, self._max_samples)
-        return keys
 
     def read_configuration(self) -> Any:
         """Return settings, safe state and clock offset (no network)."""
@@ -399,20 +306,6 @@ class GuardedDevice(InstrumentDevice, ABC, Generic[Spec]):
     def describe_configuration(self) -> Any:
         """Return the data keys of the configuration."""
         return self.settings.describe(self.name, f"PV:{self.prefix}")
-
-    @property
-    def hints(self) -> dict[str, list[str]]:
-        """What live tables and maps show."""
-        return {"fields": [f"{self.name}_{self.hinted}"]}
-
-    def collect_asset_docs(self, index: int | None = None) -> Iterator[tuple[str, dict]]:  # noqa: ARG002 - protocol
-        """Yield stream documents of what was recorded since the last call."""
-        if self._announcer is not None:
-            yield from self._announcer.collect()
-
-    def get_index(self) -> int:
-        """Exposures announced since staging."""
-        return 0 if self._announcer is None else self._announcer.count
 
     # -- stopping --------------------------------------------------------------------------------
 

@@ -15,11 +15,12 @@ from nucleation_bluesky.contract.program_builders import chronoamperometry, chro
 from nucleation_bluesky.devices import AfmInstrument
 from nucleation_bluesky.devices._assets import DataDirectory
 from nucleation_bluesky.devices._film import FilmClock
-from nucleation_bluesky.devices.camera import FilmCamera, FilmError
+from nucleation_bluesky.devices.camera import FilmCamera
 from nucleation_bluesky.devices.errors import (
     BadValueError,
     ContractError,
     ExposureFailedError,
+    FilmError,
     NotConnectedError,
     UnguardedExposureError,
 )
@@ -326,7 +327,8 @@ def test_films_that_do_not_fit_on_the_disk_are_refused_before_anything_moves(sta
     free[0] = int(2 * frames * rows * columns * 2) + 10**9
     combinatorial_screen(stack.seccm, conditions=conditions, **options)
     free[0] = 10**8
-    landing(stack.seccm, current=-1e-9, duration=0.1, z_max=20 * UM)
+    x, y = site(78)  # fresh: the pipette may stand on a used one
+    landing(stack.seccm, x=x, y=y, current=-1e-9, duration=0.1, z_max=20 * UM)
 
 
 def test_the_offset_of_the_cameras_clock_is_bounded_whatever_its_delays():
