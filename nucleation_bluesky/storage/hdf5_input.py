@@ -19,6 +19,9 @@ class IngestError(ValueError):
     """A file cannot be taken in; the message names the file, the place and what is wrong."""
 
 
+SQUARE = 1e-3
+
+
 class InputFile:
     """One opened HDF5 file; every complaint starts with its name.
 
@@ -81,6 +84,27 @@ class InputFile:
     def magnitude(self, name: str, node: h5py.Group | h5py.Dataset) -> float:
         """Return a required attribute that must be greater than 0."""
         return float(self.number(name, node, positive=True, required=True) or 0)
+
+    def pixel_size(self, node: h5py.Group | h5py.Dataset) -> float:
+        """Return the required attribute ``pixel_size``, m: one number, or two that are equal."""
+        value = self.attribute("pixel_size", node)
+        if (
+            not isinstance(value, np.ndarray)
+            or value.shape != (2,)
+            or value.dtype.kind not in "iuf"
+        ):
+            return self.magnitude("pixel_size", node)
+        height, width = (float(v) for v in value)
+        if not (np.isfinite(value).all() and height > 0 and width > 0):
+            raise self.error(
+                f"attribute 'pixel_size' of '{node.name}' must be greater than 0 (got {value})"
+            )
+        if not np.isclose(height, width, rtol=SQUARE, atol=0):
+            raise self.error(
+                f"attribute 'pixel_size' of '{node.name}' says {height:g} m by {width:g} m: pixels "
+                "must be square; resample the images first"
+            )
+        return (height + width) / 2
 
     # ---- datasets
 

@@ -436,7 +436,7 @@ def _topography(source: InputFile, name: str, x: np.ndarray, y: np.ndarray) -> T
     height = source.floats(dataset)
     if not np.isfinite(height).any():
         raise source.error(f"dataset '{place}' holds no finite height")
-    pixel_size = source.magnitude("pixel_size", dataset)
+    pixel_size = source.pixel_size(dataset)
     center = source.attribute("center", dataset)
     if center is None:
         center = (np.min(x) + np.max(x)) / 2, (np.min(y) + np.max(y)) / 2

@@ -172,7 +172,7 @@ def _movie(source: InputFile) -> tuple[str, np.ndarray, float, float | None]:
     if not isinstance(group, h5py.Group):
         raise source.error("'movie' must be a group")
     node = frames if "pixel_size" in frames.attrs and "pixel_size" not in group.attrs else group
-    pixel_size = source.magnitude("pixel_size", node)
+    pixel_size = source.pixel_size(node)
     return str(frames.name), times, pixel_size, source.number("clock_offset", group)
 
 

@@ -128,6 +128,9 @@ MISTAKES = {
     "no overlap": (_edit("movie/timestamps", lambda v: v + 1000), "do not overlap in time"),
     "no pixel size": (_attribute("pixel_size", None, "movie"), "'pixel_size' .*is missing"),
     "pixel size": (_attribute("pixel_size", -1.0, "movie"), "greater than 0"),
+    "pair": (_attribute("pixel_size", [4e-8, 5e-8], "movie"), "4e-08 m by 5e-08 m: .* square"),
+    "bad pair": (_attribute("pixel_size", [4e-8, np.nan], "movie"), "greater than 0"),
+    "triple": (_attribute("pixel_size", [4e-8, 4e-8, 4e-8], "movie"), "one finite number"),
     "area": (_attribute("footprint_area", 0.0), "'footprint_area' must be greater than 0"),
     "external": (_external, "link into another file"),
 }
@@ -161,6 +164,11 @@ def test_files_that_are_not_hdf5_or_cut_short(tmp_path, galvanostatic):
 def test_a_doubled_frame_is_no_mistake(galvanostatic):
     _edit("movie/timestamps", lambda v: np.where(np.arange(v.size) == 6, v[5], v))(galvanostatic)
     assert np.diff(read_seccm(galvanostatic).movie.timestamps).min() == 0
+
+
+def test_square_pixels_may_be_given_as_a_pair(galvanostatic):
+    _attribute("pixel_size", [4e-8, 4e-8], "movie")(galvanostatic)
+    assert read_seccm(galvanostatic).movie.pixel_size == pytest.approx(4e-8)
 
 
 def test_known_clock_offset(galvanostatic):
