@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from nucleation_bluesky.contract.enums import Fault
 from nucleation_bluesky.contract.pv import PV
 from nucleation_bluesky.iocs import parameters
 from nucleation_bluesky.iocs.frames import FLUSH_FRAMES, FrameWriter, queue_size
+from nucleation_bluesky.iocs.front import Command
 from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.seccm_backend import CameraBackend, CameraSettings
 from nucleation_bluesky.iocs.state import Refusal
@@ -58,7 +59,6 @@ CONFIGURED = (
     "cam1:AcquireTime", "cam1:AcquirePeriod", "cam1:Gain",
     "cam1:SizeX", "cam1:SizeY", "cam1:MinX", "cam1:MinY",
 )  # fmt: skip
-Command = Callable[[Any], Awaitable[Any]]
 
 
 class CameraFrontEnd:

@@ -15,6 +15,7 @@ from nucleation_bluesky.contract.enums import ControllerState, Fault, SafeState,
 from nucleation_bluesky.contract.pvs import RESULT_LAYOUTS, token_check
 from nucleation_bluesky.iocs import parameters
 from nucleation_bluesky.iocs.capture import Capture
+from nucleation_bluesky.iocs.front import Command
 from nucleation_bluesky.iocs.method import Exposure, ExposureMethod, Record
 from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.safety import SAFE_TIMEOUT, Safety
@@ -22,7 +23,7 @@ from nucleation_bluesky.iocs.settings import Settings
 from nucleation_bluesky.iocs.state import ControlState, Mode, Refusal
 from nucleation_bluesky.iocs.trace import Trace
 from nucleation_bluesky.iocs.watchdog import Watchdog
-from nucleation_bluesky.iocs.writes import Command, Writes
+from nucleation_bluesky.iocs.writes import Writes
 from nucleation_bluesky.segments import SegmentError
 
 logger = logging.getLogger(__name__)

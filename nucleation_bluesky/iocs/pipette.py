@@ -2,16 +2,13 @@
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from nucleation_bluesky.contract.enums import Fault
+from nucleation_bluesky.iocs.front import Front
 from nucleation_bluesky.iocs.parameters import SI, si
 from nucleation_bluesky.iocs.pvdb import Channels
 from nucleation_bluesky.iocs.seccm_backend import PipetteBackend
 from nucleation_bluesky.iocs.state import Refusal
-
-if TYPE_CHECKING:
-    from nucleation_bluesky.iocs.frontend import FrontEnd
 
 UM = SI["um"]
 AXES: tuple[str, ...] = ("x", "y", "z")
@@ -31,7 +28,7 @@ class Pipette:
 
     def __init__(self, backend: PipetteBackend | None, channels: Channels):
         self._backend, self._channels = backend, channels
-        self._front: FrontEnd | None = None
+        self._front: Front | None = None
         self._moving: set[str] = set()
         self._position: dict[str, float] = dict.fromkeys(AXES, math.nan)
 
@@ -45,7 +42,7 @@ class Pipette:
         """Last known position, m."""
         return dict(self._position)
 
-    def attach(self, front: "FrontEnd") -> None:
+    def attach(self, front: Front) -> None:
         """Serve the PIP: PVs through a front end."""
         self._front = front
         front.add_blocker(self._busy)

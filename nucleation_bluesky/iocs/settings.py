@@ -2,13 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nucleation_bluesky.contract.enums import Fault, SafeState
+from nucleation_bluesky.iocs.front import Front
 from nucleation_bluesky.iocs.state import Refusal
-
-if TYPE_CHECKING:
-    from nucleation_bluesky.iocs.frontend import FrontEnd
 
 
 class Settings:
@@ -16,11 +14,11 @@ class Settings:
 
     Parameters
     ----------
-    front : FrontEnd
+    front : Front
         Whose state, channels and files they set.
     """
 
-    def __init__(self, front: "FrontEnd"):
+    def __init__(self, front: Front):
         self._front = front
         self.commands: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "OWNER": self._owner,

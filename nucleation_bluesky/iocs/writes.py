@@ -2,19 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nucleation_bluesky.contract.enums import Fault, Termination
 from nucleation_bluesky.contract.pv import PV
 from nucleation_bluesky.iocs import parameters
+from nucleation_bluesky.iocs.front import Command, Front
 from nucleation_bluesky.iocs.state import Refusal
 
-if TYPE_CHECKING:
-    from nucleation_bluesky.iocs.frontend import FrontEnd
-
 logger = logging.getLogger(__name__)
-Command = Callable[[Any], Awaitable[Any]]
 UNLOGGED = frozenset({"HEARTBEAT", "CLOCK:SYNC"})  # neither commands nor reasons to clear FAULT
 NEVER_VOID = frozenset({"KILL", "HEARTBEAT", "OWNER"})
 
@@ -24,13 +20,13 @@ class Writes:
 
     Parameters
     ----------
-    front : FrontEnd
+    front : Front
         Where decisions are published.
     commands : mapping
         Handlers by PV; they take the cleaned value and return the value to store. KILL is one.
     """
 
-    def __init__(self, front: "FrontEnd", commands: dict[str, Command]):
+    def __init__(self, front: Front, commands: dict[str, Command]):
         self._front, self._commands = front, commands
 
     async def put(self, pv: PV, value: Any) -> None:
