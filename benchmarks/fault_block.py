@@ -35,6 +35,7 @@ from benchmarks.faults import START, accounts, exposed_twice, served, waveform_f
 from benchmarks.outage import compare, equal
 
 SESSIONS = 5  # of one schedule, at most
+DELIVERY = 20.0  # s that a resume waits for its run to reach Tiled
 END_BOUND = 120.0  # s from a session's last fault to its end
 LOST = (
     "journals_open", "energised_not_claimed", "unfinished_claims",
@@ -123,11 +124,12 @@ def run_schedule(
     job["on_pause"] = schedule.on_pause
     arguments = plan.arguments_of(number)
     left = list(schedule.faults)
-    wrong, outcomes, faults, impossible, trips = [], [], [], [], 0
+    wrong, outcomes, faults, impossible, trips, resumed = [], [], [], [], 0, 0
     while len(outcomes) < SESSIONS and exposed(made, sample) < plan.cols:
         used, start = exposed(made, sample), len(made.trace.events)
         requests.write_text("")
         run = last_run(made, others) if schedule.resume and tiled else ""
+        resumed += bool(run)
         if run:
             child = made.run("resume", which=run, **job)
         else:
@@ -159,7 +161,7 @@ def run_schedule(
     found = {
         "number": number, "family": plan.family, "faults": faults, "missed": len(left),
         "impossible": impossible, "on_pause": schedule.on_pause, "outcomes": outcomes,
-        "twice": twice, "trips_without_fault": trips,
+        "twice": twice, "trips_without_fault": trips, "resumed_from_tiled": resumed,
     }  # fmt: skip
     if isinstance(plan, SeccmPlan):
         found["withdrawals"], missing = withdrawals(events, plan)
@@ -169,10 +171,20 @@ def run_schedule(
 
 
 def last_run(made: Stack, others: Collection[Path]) -> str:
-    """The last run that is not one of ``others``, to be resumed; "" without."""
+    """The last run that is not one of ``others``, to be resumed; "" without.
+
+    Nor where a busy machine delivers it too late: it is then repeated over the free sites.
+    """
     found = [path for path in journals(made.data / "journal") if path not in others]
     if not found:
         return ""
+    files = CourierFiles(made.data / "journal")
+    deadline = time.monotonic() + DELIVERY
+    while not files.delivered(found[-1]):
+        if time.monotonic() > deadline:
+            return ""
+        time.sleep(0.2)
+        found = [path for path in journals(made.data / "journal") if path not in others]
     with JournalReader(found[-1]) as reader:
         return reader.read()[0][1]["uid"]
 

@@ -169,6 +169,8 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
             kind: max(f["safe_after"] or float("inf") for f in inside if f["kind"] == kind)
             for kind in sorted({f["kind"] for f in inside})
         },
+        "sessions": sum(len(s["outcomes"]) for s in schedules),
+        "sessions_resumed_from_tiled": sum(s["resumed_from_tiled"] for s in schedules),
         "sites_energised": sum(s["twice"]["energised"] for s in schedules),
         "sites_used_twice": sum(
             s["twice"]["tokens_twice"] + s["twice"]["places_twice"] for s in schedules

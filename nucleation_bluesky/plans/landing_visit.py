@@ -16,7 +16,7 @@ from nucleation_bluesky.plans.seccm_instrument import SeccmParts
 from nucleation_bluesky.plans.site_record import SoftRecord
 from nucleation_bluesky.plans.sites import Sites
 from nucleation_bluesky.plans.staged_run import MapEndedError
-from nucleation_bluesky.plans.stubs import PREPARE_TIMEOUT, finished, move_to
+from nucleation_bluesky.plans.stubs import PREPARE_TIMEOUT, InterruptedStepError, finished, move_to
 
 MOVE_TIMEOUT = 600.0  # s: across the travel at 1 um/s
 FILM_TIMEOUT = 1500.0  # s: a long film may be written behind the camera
@@ -74,6 +74,11 @@ def land(
         yield from filmed("complete")
         yield Msg("create", name=stream)
         values: dict[str, Any] = dict((yield Msg("read", landing)) or {})
+        if not values:  # bluesky does not give the answer to a message that was interrupted
+            raise InterruptedStepError(
+                "the reading of the landing was interrupted by a pause or a suspender; the run "
+                "ends here, resume it over the sites that are still free"
+            )
         roles = dict(landing.roles)
         if camera is not None:
             values |= dict((yield Msg("read", camera.film)) or {})

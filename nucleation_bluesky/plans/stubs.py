@@ -41,7 +41,7 @@ def ramp_timeout(spec: RampSpec) -> float:
 
 
 class InterruptedStepError(RuntimeError):
-    """A step was cut short by a pause; the plan ends, sites not yet exposed stay usable."""
+    """A pause or suspender cut a step short; the plan ends, sites not yet exposed stay usable."""
 
 
 def finished(
@@ -160,10 +160,15 @@ def _record(
 ) -> MsgGenerator[RampResult]:
     yield Msg("create", name=stream)
     reading = yield Msg("read", ramp)
+    if not reading:  # bluesky does not give the answer to a message that was interrupted
+        raise InterruptedStepError(
+            "the reading of the exposure was interrupted by a pause or a suspender; the run ends "
+            "here, resume it over the sites that are still free"
+        )
     for device in also:
         yield Msg("read", device)
     yield Msg("save")
-    values: dict[str, Any] = dict(reading or {})
+    values: dict[str, Any] = dict(reading)
     return RampResult.from_reading(values, ramp.roles)
 
 
