@@ -14,6 +14,7 @@ from nucleation_bluesky.worlds.seccm.simulate import (
     simulate_landing,
     voltammogram,
 )
+from nucleation_bluesky.worlds.seccm.truth import landing_truth
 from scipy.ndimage import gaussian_filter
 
 SETTINGS = SeccmSettings(pipette_opening=3e-6, frame_size=240)
@@ -115,7 +116,7 @@ def test_spots_have_the_width_of_the_point_spread_function():
 def test_ratio_of_light_maps_the_efficiency():
     settings = SeccmSettings(pipette_opening=3e-6, frame_size=200)
     landing = simulate_landing(settings, 1, voltammogram(settings, 2)).landing
-    truth = landing.truth()
+    truth = landing_truth(landing)
     mask = truth["footprint_mask"]
     begin = landing.program_time
 

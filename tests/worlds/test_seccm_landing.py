@@ -8,7 +8,7 @@ from nucleation_bluesky.worlds.seccm.simulate import (
     constant_current,
     simulate_landing,
 )
-from nucleation_bluesky.worlds.seccm.truth import TruthWriter, read_truth
+from nucleation_bluesky.worlds.seccm.truth import TruthWriter, landing_truth, read_truth
 
 DT = SAMPLE_PERIOD
 SETTINGS = SeccmSettings(frame_size=64)
@@ -162,7 +162,7 @@ def test_meniscus_breaks_on_the_way_back_and_glass_on_the_way_down():
     deep = SeccmWorld(SETTINGS, 1).land()
     approach(deep, depth=4e-6)
     assert deep.contact.crashed
-    assert deep.truth()["crashed"]
+    assert landing_truth(deep)["crashed"]
 
 
 def test_loss_of_contact():

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from threading import RLock
-from typing import Any
 
 import numpy as np
 
@@ -117,7 +116,7 @@ class Landing:
         self.marks: tuple[tuple[int, int], ...] = ()  # (first sample, cycle) of each step
         self._noise: tuple[int, np.ndarray] = (-1, np.empty((2, 0)))
         self._spots_of: Particles | None = None
-        self._looking = RLock()  # frames and truth are made in threads
+        self.looking = RLock()  # frames and truth are made in threads
 
     @cached_property
     def protrusions(self) -> Protrusions:
@@ -320,7 +319,7 @@ class Landing:
         What lies beyond the last sample is the state of the last sample.
         """
         exposure = self.settings.exposure_time if exposure is None else exposure
-        with self._looking:
+        with self.looking:
             image = self.picture.render(self.scene(time, exposure))
         image = self.picture.shifted(image, *self.drift.at(time + exposure / 2))
         rng = keyed_generator(*self.key, "frame", round(time * 1e6))
@@ -367,17 +366,10 @@ class Landing:
 
     def remainder(self) -> Patch:
         """Return what stays behind, once the liquid is gone."""
-        with self._looking:
+        with self.looking:
             scene = self.scene(math.inf)
             dry = Scene(0.0, 1.0, scene.film, scene.diameters, scene.born)
             return self.picture.remainder(self.picture.render(dry), self.x, self.y)
-
-    def truth(self) -> dict[str, Any]:
-        """Everything that is true of this landing (see :mod:`worlds.seccm.truth`)."""
-        from nucleation_bluesky.worlds.seccm.truth import landing_truth  # noqa: PLC0415
-
-        with self._looking:
-            return landing_truth(self)
 
 
 def _digitise(values: np.ndarray, full_scale: float) -> np.ndarray:

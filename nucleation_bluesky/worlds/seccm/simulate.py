@@ -10,6 +10,7 @@ import numpy as np
 from nucleation_bluesky.worlds.seccm.camera import Exposure
 from nucleation_bluesky.worlds.seccm.landing import Control, Landing
 from nucleation_bluesky.worlds.seccm.settings import SeccmSettings
+from nucleation_bluesky.worlds.seccm.truth import landing_truth
 from nucleation_bluesky.worlds.seccm.world import SeccmWorld
 
 SAMPLE_PERIOD = 2.57e-3  # s
@@ -116,7 +117,7 @@ class SimulatedLanding:
 
     def truth(self) -> dict[str, Any]:
         """Truth of the landing (see :func:`worlds.seccm.truth.landing_truth`)."""
-        return self.landing.truth()
+        return landing_truth(self.landing)
 
 
 def simulate_landing(

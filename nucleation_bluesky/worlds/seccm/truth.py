@@ -3,27 +3,30 @@
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
+from nucleation_bluesky.worlds.seccm.landing import Landing
 from nucleation_bluesky.worlds.seccm.optics import MARGIN
-
-if TYPE_CHECKING:
-    from nucleation_bluesky.worlds.seccm.landing import Landing
 from nucleation_bluesky.worlds.seccm.settings import FARADAY, SeccmSettings
 
 _RISE = 1e-3  # V: the potential has a minimum when it rises by this again
 
 
-def landing_truth(landing: "Landing") -> dict[str, Any]:
+def landing_truth(landing: Landing) -> dict[str, Any]:
     """Everything that is true of a landing: scalars and arrays by name, SI units.
 
     Times are instrument time unless they are called ``t_...`` (since the start of the program;
     ``t_nuc_irm`` and ``nucleation_map`` since contact). Maps have the shape of a frame, at zero
     drift. What does not exist is NaN.
     """
+    with landing.looking:
+        return _everything(landing)
+
+
+def _everything(landing: Landing) -> dict[str, Any]:
     p, c = landing.settings, landing.contact
     record: dict[str, Any] = {
         "x": landing.x,
@@ -57,7 +60,7 @@ def _frame(grid: np.ndarray) -> np.ndarray:
     return grid[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
-def _nucleation(landing: "Landing") -> dict[str, Any]:
+def _nucleation(landing: Landing) -> dict[str, Any]:
     names = ("nucleation_time", "e_nuc", "t_nuc", "q_nuc", "e_growth", "current_density")
     record: dict[str, Any] = dict.fromkeys(names, math.nan)
     record["nucleated"] = landing.nucleation >= 0
@@ -87,7 +90,7 @@ def _nucleation(landing: "Landing") -> dict[str, Any]:
     return record
 
 
-def _particles(landing: "Landing", known: dict[str, Any]) -> dict[str, Any]:
+def _particles(landing: Landing, known: dict[str, Any]) -> dict[str, Any]:
     particles = landing.particles
     shape = (landing.settings.frame_size,) * 2
     empty = np.zeros(0)
@@ -131,7 +134,7 @@ def _particles(landing: "Landing", known: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _samples(landing: "Landing") -> dict[int, slice]:
+def _samples(landing: Landing) -> dict[int, slice]:
     """First to last sample of each cycle."""
     found: dict[int, slice] = {}
     for (begin, cycle), (end, _) in pairwise([*landing.marks, (landing.count, 0)]):
@@ -140,14 +143,14 @@ def _samples(landing: "Landing") -> dict[int, slice]:
     return dict(sorted(found.items()))
 
 
-def _charge(landing: "Landing", samples: slice) -> np.ndarray:
+def _charge(landing: Landing, samples: slice) -> np.ndarray:
     """Charge of each sample, C."""
     time = landing.history.column("time")
     step = np.diff(time, prepend=time[0] if len(time) else 0.0)
     return landing.history.column("current")[samples] * step[samples]
 
 
-def _deposit(landing: "Landing", sample: int) -> np.ndarray:
+def _deposit(landing: Landing, sample: int) -> np.ndarray:
     """Charge per area that lies on each pixel after a sample, as sharp as the microscope sees."""
     time = float(landing.history.column("time")[sample])
     film, film_u = landing.scene(time).film.mixed(1.0, 1.0)
@@ -161,7 +164,7 @@ def _deposit(landing: "Landing", sample: int) -> np.ndarray:
     return _frame(result)
 
 
-def _cycles(landing: "Landing") -> dict[str, Any]:
+def _cycles(landing: Landing) -> dict[str, Any]:
     """Charges by cycle (magnitudes, C), their ratio, and the ratio at each pixel."""
     cycles = _samples(landing)
     cathodic, anodic, maps = [], [], []

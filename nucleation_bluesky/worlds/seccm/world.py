@@ -6,7 +6,7 @@ from nucleation_bluesky.worlds.seccm.camera import FrameClock, Sensor
 from nucleation_bluesky.worlds.seccm.landing import Landing
 from nucleation_bluesky.worlds.seccm.optics import Patch
 from nucleation_bluesky.worlds.seccm.settings import SeccmSettings
-from nucleation_bluesky.worlds.seccm.truth import TruthWriter
+from nucleation_bluesky.worlds.seccm.truth import TruthWriter, landing_truth
 
 _CELL = 1e-9  # m: places are told apart by this where random numbers are keyed
 
@@ -57,7 +57,7 @@ class SeccmWorld:
         if seen and landing.count and not math.isnan(landing.contact.z):
             self._left.append(landing.remainder())
         if self._truth is not None:
-            self._truth.write(landing.truth())
+            self._truth.write(landing_truth(landing))
 
     def acquire(self, time: float, period: float | None = None) -> FrameClock:
         """Start an acquisition of the camera at instrument time ``time``."""
