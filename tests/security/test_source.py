@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,14 @@ def test_the_lock_pins_hashes_and_names_no_address():
         assert "--hash=sha256:" in line, line
     assert "://" not in text
     assert "index-url" not in text
+
+
+def test_security_rules_hold_for_the_whole_package():
+    """Ruff has the rules of bandit; nothing in the package is exempt but single, named lines."""
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    assert "S" in lint["select"]
+    assert not [rule for rule in lint["ignore"] if re.fullmatch(r"S\d*", rule)]
+    exempt = [path for path, rules in lint["per-file-ignores"].items() if "S" in rules]
+    assert all(path.split("/")[0] in {"tests", "benchmarks", "docs", "examples"} for path in exempt)
+    for path in PACKAGE.rglob("*.py"):
+        assert not re.search(r"#\s*ruff:\s*noqa|#\s*noqa\s*$", path.read_text(), re.M), path
