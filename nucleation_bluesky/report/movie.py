@@ -62,7 +62,7 @@ def write_movie(path: Path, one: LandingResult, *, scale: str = "") -> Path:
         step = max(1, len(seconds) // 2000)
         bottom.plot(seconds[::step], trace.potential[::step], color=style.INK, lw=0.7)
         bottom.set_xlabel("Time after contact (s)")
-        bottom.set_ylabel(f"E (V vs {scale})" if scale else "E (V)")
+        bottom.set_ylabel(f"E (V vs {style.chemical(scale)})" if scale else "E (V)")
         now = bottom.axvline(time[shown[0]], color=style.RED, lw=1)
         title = top.set_title("0.00 s, +0.000 V")
         figure.draw_without_rendering()

@@ -100,7 +100,6 @@ def fig_nucleation_map(landing: xr.Dataset, pixel_size: float) -> Figure:
     style.bare(left)
     style.scale_bar(left, light=False)
     style.color_bar(left, drawn, "t$_{nuc(IRM)}$ (s after contact)", time)
-    style.panel(left, "e")
     values = time[valid]
     kept = values[(values >= low) & (values <= high)]
     right.hist(kept, bins=50, density=True, color=style.SKY)
@@ -142,11 +141,13 @@ def fig_efficiency_maps(landing: xr.Dataset, pixel_size: float) -> Figure:
     extent = _extent(ce.shape[1:], pixel_size)
     drawn: Any = None
     panels = []
+    # one scale for all cycles, as wide as what is shown
+    low, high = style.robust_limits(np.stack([ce[k] for k in some]))
     for column, k in enumerate(some):
         axes = figure.add_subplot(grid[0, column])
         axes.set_facecolor("#f4f1ea")
         shown = ce[k] if resolved[k] else np.where(np.isfinite(ce[k]), np.nanmedian(ce[k]), np.nan)
-        drawn = axes.imshow(shown, cmap=CE_MAP, vmin=0, vmax=1, extent=extent)
+        drawn = axes.imshow(shown, cmap=CE_MAP, vmin=low, vmax=high, extent=extent)
         if not resolved[k]:
             said = f"local spread\nnot resolved\n(pixel ± {sigma[k]:.2f})"
             axes.text(

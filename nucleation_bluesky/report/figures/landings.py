@@ -25,7 +25,7 @@ def thinned(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def potential_label(scale: str) -> str:
     """Axis label of a potential with its reference scale."""
-    return f"Potential (V vs {scale})" if scale else "Potential (V, raw)"
+    return f"Potential (V vs {style.chemical(scale)})" if scale else "Potential (V, raw)"
 
 
 def _colours(n: int) -> list:
@@ -146,16 +146,23 @@ def fig_transient(
     panels = np.atleast_1d(figure.subplots(rows, 1, sharex=True))
     t, e = thinned(time, potential)
     panels[0].plot(t, e, color=style.INK, lw=0.9)
-    panels[0].set_ylabel(f"Potential\n(V vs {scale})" if scale else "Potential (V)")
+    panels[0].set_ylabel(f"Potential\n(V vs {style.chemical(scale)})" if scale else "Potential (V)")
     low, high = np.percentile(e[len(e) // 50 :], [0.1, 99.5])
     panels[0].set_ylim(low - 0.08 * (high - low) - 0.01, high + 0.08 * (high - low) + 0.01)
-    for name, value in (potentials or {}).items():
+    marked = potentials or {}
+    for name, value in marked.items():
         panels[0].axhline(value, color=style.FAINT, lw=0.6, ls=":")
-        panels[0].text(t[-1], value, f" {name}", fontsize=7, va="bottom", ha="right")
+        # the lowest is told below its line: two that lie close do not cover each other
+        below = len(marked) > 1 and value == min(marked.values())
+        side = "top" if below else "bottom"
+        panels[0].text(t[-1], value, f" {name}", fontsize=7, va=side, ha="right")
+    if marked:
+        bottom, top = panels[0].get_ylim()
+        panels[0].set_ylim(min(bottom, min(marked.values()) - 0.16 * (top - bottom)), top)
     if film is not None:
         when = film["frame_time"].values
         panels[1].plot(when, 100 * film["intensity"].values, color=style.RED, lw=0.9)
-        panels[1].set_ylabel("IRM intensity\n(% of before)")
+        panels[1].set_ylabel("IRM intensity\nchange (%)")
         panels[2].plot(when, 100 * film["intensity_rate"].values, color=style.BLUE, lw=0.9)
         panels[2].set_ylabel("dI/dt (% s$^{-1}$)")
     for (name, value), colour in zip(marks.items(), (style.ORANGE, style.GREEN), strict=False):
@@ -183,7 +190,7 @@ def fig_charge_intensity(
     left.set_ylabel(f"Cathodic charge ({prefix}C)", color=style.BLUE)
     left.set_xlabel("Time after contact (s)")
     right.plot(film["frame_time"].values, 100 * film["intensity"].values, color=style.RED, lw=0.8)
-    right.set_ylabel("IRM intensity (% of before)", color=style.RED)
+    right.set_ylabel("Change of IRM intensity (%)", color=style.RED)
     left.set_xlim(t[0], t[-1])
     if correlation is not None:
         left.set_title(f"correlation {correlation:.3f}")
@@ -229,10 +236,10 @@ def fig_screen_curves(
             axes.fill_between(axis * factor, mean - sd, mean + sd, color=colour, alpha=0.18, lw=0)
     panels[0].set_xlabel("Time (s)")
     panels[0].set_ylabel(potential_label(scale))
-    style.panel(panels[0], "b" if with_charge else "")
+    style.panel(panels[0], "a" if with_charge else "")
     if with_charge:
         panels[1].set_xlabel("Charge (µAh cm$^{-2}$)")
-        style.panel(panels[1], "c")
+        style.panel(panels[1], "b")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
@@ -273,9 +280,9 @@ def fig_screen(screen: xr.Dataset, *, scale: str) -> Figure:
     panels[2].errorbar(x, share, yerr=(low, high), fmt="o", ms=4, color=style.GREEN, capsize=2)
     panels[2].set_ylim(-0.05, 1.05)
     panels[2].set_ylabel("Share of repeats that nucleated")
-    for axes, letter in zip(panels, "efg", strict=True):
+    for axes, letter in zip(panels, "abc", strict=True):
         axes.set_xlabel(label)
-        style.panel(axes, letter if letter != "g" else "")
+        style.panel(axes, letter)
     return figure
 
 
@@ -286,6 +293,9 @@ def _with_spread(
         value, spread = screen[name].values * factor, screen[f"{name}_sd"].values * factor
         spread = np.where(np.isfinite(spread), spread, 0)
         axes.errorbar(x, value, yerr=spread, fmt="o-", ms=4, color=colour, capsize=2, label=label)
+        place = axes.get_xaxis_transform()
+        for without in x[~np.isfinite(value)] if name in ("e_nuc", "t_nuc") else ():
+            axes.text(without, 0.02, "none", transform=place, rotation=90, ha="center", fontsize=7)
 
 
 @style.styled

@@ -1,6 +1,7 @@
 """One look for all figures: type, colours, units with prefixes, scale bars, colour bars."""
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -198,6 +199,11 @@ def color_bar(axes: Axes, mappable: ScalarMappable, label: str, values: np.ndarr
     bar.outline.set_linewidth(0.5)  # type: ignore[operator]
     bar.ax.tick_params(width=0.5, length=2.5, labelsize=7.5)
     bar.set_label(label, fontsize=8)
+
+
+def chemical(name: str) -> str:
+    """Set the charges of a couple's name as superscripts: Li/Li+ with a raised sign."""
+    return re.sub(r"(?<=[A-Za-z0-9])([0-9]*[+-])(?=$|[/ ])", r"$^{\1}$", name)
 
 
 def panel(axes: Axes, letter: str, title: str = "") -> None:
