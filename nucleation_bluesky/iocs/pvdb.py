@@ -52,7 +52,7 @@ class _Served:
     async def write_from_dbr(self, *args: Any, **kwargs: Any) -> None:
         """Take a client's write; one that cannot be decoded is refused, never an error."""
         try:
-            await super().write_from_dbr(*args, **kwargs)  # type: ignore[misc]
+            await super().write_from_dbr(*args, **kwargs)  # type: ignore[misc] - the channel it is mixed into
         except Exception as error:  # noqa: BLE001 - client data of any kind; reported as a fault
             await self.malformed(self.pv, error)
 
@@ -60,7 +60,7 @@ class _Served:
         """Refresh a measured value before it is read."""
         if self.refresher is not None:
             await self.refresher(self.pv.suffix)
-        return await super().read(data_type)  # type: ignore[misc]
+        return await super().read(data_type)  # type: ignore[misc] - the channel it is mixed into
 
     def check_access(self, hostname: str, username: str) -> AccessRights:
         """Read-only PVs are read-only for every client."""
@@ -77,12 +77,12 @@ class _Served:
             "RTYP": RECORD_TYPES[self.pv.kind][self.pv.writable],
         }
         if name in {"", "VAL"}:
-            return self  # type: ignore[return-value]
+            return self  # type: ignore[return-value] - the channel it is mixed into
         return _ReadOnlyString(value=fields[name], string_encoding="utf-8")
 
 
 class _ReadOnlyString(ChannelString):
-    def check_access(self, hostname: str, username: str) -> AccessRights:  # noqa: ARG002
+    def check_access(self, hostname: str, username: str) -> AccessRights:  # noqa: ARG002 - caproto's signature
         return AccessRights.READ
 
 
@@ -119,20 +119,20 @@ def _make(pv: PV, limits: tuple[float, float] | None) -> ChannelData:
         "upper_disp_limit": high,
     }
     if pv.kind is Kind.DOUBLE:
-        return _Double(value=float(pv.default), precision=PRECISION, **numeric, **kinds)  # type: ignore[arg-type]
+        return _Double(value=float(pv.default), precision=PRECISION, **numeric, **kinds)  # type: ignore[arg-type] - a scalar, by its kind
     if pv.kind is Kind.INT:
         numeric["lower_ctrl_limit"] = numeric["lower_disp_limit"] = int(low)
         numeric["upper_ctrl_limit"] = numeric["upper_disp_limit"] = int(min(high, 2**31 - 1))
-        return _Int(value=int(pv.default), **numeric, **kinds)  # type: ignore[arg-type]
+        return _Int(value=int(pv.default), **numeric, **kinds)  # type: ignore[arg-type] - a scalar, by its kind
     if pv.kind is Kind.ENUM and pv.enum is not None:
         labels = pv.enum.labels()
-        return _Enum(value=labels[int(pv.default)], enum_strings=labels, **kinds)  # type: ignore[arg-type]
+        return _Enum(value=labels[int(pv.default)], enum_strings=labels, **kinds)  # type: ignore[arg-type] - a scalar, by its kind
     if pv.kind is Kind.STRING:
         value = pv.default if isinstance(pv.default, str) else ""
         return _String(value=value, string_encoding="utf-8", **kinds)
     if pv.kind is Kind.CHARS:
         return _Chars(value=str(pv.default), max_length=pv.length, string_encoding="utf-8", **kinds)
-    start = [float(v) for v in pv.default]  # type: ignore[union-attr]
+    start = [float(v) for v in pv.default]  # type: ignore[union-attr] - an array, by its kind
     return _Double(value=start, max_length=pv.length, precision=PRECISION, **numeric, **kinds)
 
 

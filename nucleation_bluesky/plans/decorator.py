@@ -13,5 +13,5 @@ def checked_plan(function: Callable[P, R]) -> Callable[P, R]:
     `bluesky.utils.is_plan` knows it as one, as it does for `bluesky.utils.plan`. That decorator
     itself does not fit here: its wrapper complains on stderr when the call raises.
     """
-    function._is_plan_ = True  # type: ignore[attr-defined]
+    function._is_plan_ = True  # type: ignore[attr-defined] - bluesky's mark of a plan
     return function

@@ -150,13 +150,13 @@ def landing_plan(function: Callable[..., R]) -> Callable[..., R]:
         chosen = {name: kwargs.pop(name) for name in names if name in kwargs}
         return function(*args, options=LandingOptions(**chosen), **kwargs)
 
-    made.__signature__ = signature  # type: ignore[attr-defined]
+    made.__signature__ = signature  # type: ignore[attr-defined] - what inspect reads
     made.__annotations__ = {
         p.name: p.annotation
         for p in signature.parameters.values()
         if p.annotation is not inspect.Parameter.empty
     }
     # `inspect.unwrap` would find the function with ``options``
-    del made.__wrapped__  # type: ignore[attr-defined]
-    made._is_plan_ = True  # type: ignore[attr-defined]
+    del made.__wrapped__  # type: ignore[attr-defined] - set by functools.wraps
+    made._is_plan_ = True  # type: ignore[attr-defined] - bluesky's mark of a plan
     return made

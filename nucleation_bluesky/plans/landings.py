@@ -139,7 +139,7 @@ def _with_footprint(parts: SeccmParts, opening: float, ratio: float) -> SeccmPar
     if parts.guard is None or not (opening and ratio):
         return parts
     distance = footprint_diameter(opening, ratio)
-    return replace(parts, guard=replace(parts.guard, min_distance=distance))  # type: ignore[type-var]
+    return replace(parts, guard=replace(parts.guard, min_distance=distance))  # type: ignore[type-var] - a Guard is a dataclass
 
 
 @plan

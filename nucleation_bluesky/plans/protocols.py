@@ -74,17 +74,34 @@ class MeasurementLike(Protocol):
     """One measurement of a software ramp, SI."""
 
     @property
-    def count(self) -> int: ...  # noqa: D102
+    def count(self) -> int:
+        """Increases by one with every new measurement."""
+        ...
+
     @property
-    def ticks(self) -> float: ...  # noqa: D102
+    def ticks(self) -> float:
+        """Controller's monotonic clock, s."""
+        ...
+
     @property
-    def bias(self) -> float: ...  # noqa: D102
+    def bias(self) -> float:
+        """Bias at the electrode, V."""
+        ...
+
     @property
-    def current(self) -> float: ...  # noqa: D102
+    def current(self) -> float:
+        """Current, A; negative reduces."""
+        ...
+
     @property
-    def height(self) -> float: ...  # noqa: D102
+    def height(self) -> float:
+        """Height, m."""
+        ...
+
     @property
-    def saturated(self) -> bool: ...  # noqa: D102
+    def saturated(self) -> bool:
+        """Whether a channel was at full scale."""
+        ...
 
 
 class SteppedBias(Movable, Protocol):
@@ -135,9 +152,14 @@ class ImageLike(Protocol):
     """A topography: heights (rows, cols), m, and the edge of a pixel, m."""
 
     @property
-    def heights(self) -> np.ndarray: ...  # noqa: D102
+    def heights(self) -> np.ndarray:
+        """Heights, m, row index along +y."""
+        ...
+
     @property
-    def pixel_size(self) -> float: ...  # noqa: D102
+    def pixel_size(self) -> float:
+        """Edge of a pixel, m."""
+        ...
 
 
 @runtime_checkable

@@ -103,7 +103,7 @@ def pick(kind: type[R], reading: Mapping[str, Mapping[str, Any]], roles: Mapping
         If the reading holds no termination.
     """
     found: dict[str, Any] = {}
-    for entry in fields(kind):  # type: ignore[arg-type]
+    for entry in fields(kind):  # type: ignore[arg-type] - a dataclass, see above
         key = roles.get(entry.name)
         if key is not None and key in reading:
             found[entry.name] = _TYPES[entry.type](reading[key]["value"])

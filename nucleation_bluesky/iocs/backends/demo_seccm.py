@@ -267,8 +267,8 @@ def _block(first: int, samples: list[tuple[float, float, float, int, bool]]) -> 
 class DemoPipette:
     """A positioner with real speeds (a `PipetteBackend`)."""
 
-    limits = {"x": (0.0, 100e-6), "y": (0.0, 100e-6), "z": (0.0, 60e-6)}  # noqa: RUF012
-    max_speed = {"x": 50e-6, "y": 50e-6, "z": 50e-6}  # noqa: RUF012
+    limits = {"x": (0.0, 100e-6), "y": (0.0, 100e-6), "z": (0.0, 60e-6)}  # noqa: RUF012 - the protocol's attribute
+    max_speed = {"x": 50e-6, "y": 50e-6, "z": 50e-6}  # noqa: RUF012 - the protocol's attribute
 
     def __init__(self, clock: VirtualClock, landing: DemoLanding) -> None:
         self._clock, self._landing = clock, landing

@@ -353,7 +353,7 @@ def make_virtual_seccm(
         If an override is unknown or out of range.
     """
     if settings is None:
-        settings = SeccmSettings.preset(preset, **overrides)  # type: ignore[arg-type]
+        settings = SeccmSettings.preset(preset, **overrides)  # type: ignore[arg-type] - pydantic checks them
     elif overrides:
         settings = SeccmSettings(**(settings.model_dump() | overrides))
     clock = RigClock(speed)

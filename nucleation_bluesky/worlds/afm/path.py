@@ -170,7 +170,7 @@ class Drive:
         if self._hazard_in(i, high) <= rest:
             return high
         found = brentq(lambda t: self._hazard_in(i, t) - rest, low, high, xtol=1e-13)
-        return float(found)  # type: ignore[arg-type]
+        return float(found)  # type: ignore[arg-type] - brentq without full output
 
     def time_of_loss(self, amount: float, since: float) -> float:
         """First time after ``since`` at which the integral has dropped by ``amount``, or NaN."""

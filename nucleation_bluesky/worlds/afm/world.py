@@ -64,9 +64,10 @@ class AfmWorld:
             Samples among which a glitch may fall, 0 for none.
         """
         x, y = self.stage.under_tip(time)
-        cell = tuple(round(v / _CELL) for v in self.stage.commanded)
-        visit = self._visits.get(cell, 0)  # type: ignore[arg-type]
-        self._visits[cell] = visit + 1  # type: ignore[index]
+        commanded_x, commanded_y = self.stage.commanded
+        cell = (round(commanded_x / _CELL), round(commanded_y / _CELL))
+        visit = self._visits.get(cell, 0)
+        self._visits[cell] = visit + 1
         index = self.sample.deposits.find(x, y, self.parameters.contact_radius)
         radius = float(self.sample.deposits.table[index, 2]) if index >= 0 else 0.0
         return Exposure(

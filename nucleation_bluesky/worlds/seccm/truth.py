@@ -227,6 +227,6 @@ def read_truth(path: Path) -> list[dict[str, Any]]:
         landings = file["landings"]
         assert isinstance(landings, h5py.Group)  # noqa: S101
         return [
-            {**landings[name].attrs, **{k: v[()] for k, v in landings[name].items()}}  # type: ignore[union-attr]
+            {**landings[name].attrs, **{k: v[()] for k, v in landings[name].items()}}  # type: ignore[union-attr] - groups of datasets
             for name in sorted(landings)
         ]
