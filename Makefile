@@ -7,7 +7,7 @@ OUT ?= demo-data
 N ?= 20
 SECCM ?= 5
 SEED ?= 1
-LANES ?= 3
+LANES ?= 2
 export PYTHONUNBUFFERED = 1
 # every process that starts would compile all it imports
 unexport PYTHONDONTWRITEBYTECODE

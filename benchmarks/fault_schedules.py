@@ -45,7 +45,7 @@ __all__ = [
     "KINDS", "LOST", "Fault", "Schedule", "energised_at", "judged", "late", "run_block",
     "run_schedule", "running", "summary",
 ]  # fmt: skip
-BLOCK = 20  # schedules that share a data directory
+BLOCK = 10  # schedules that share a data directory
 
 
 @dataclass
@@ -106,7 +106,7 @@ def _begin(
     }  # fmt: skip
     # it watches the clock, carries the network and must not be kept waiting
     process = source.fork(
-        "benchmarks.fault_block:main", [json.dumps(job)], dict(os.environ), log, -5
+        "benchmarks.fault_block:main", [json.dumps(job)], dict(os.environ), log, 0
     )
     return Lane(process, family, numbers, directory, result, log)
 
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--schedules", type=int, default=20, help="of the AFM")
     parser.add_argument("--seccm", type=int, default=5, help="schedules of the SECCM")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--lanes", type=int, default=3, help="blocks beside each other")
+    parser.add_argument("--lanes", type=int, default=2, help="blocks beside each other")
     parser.add_argument("--block", type=int, default=BLOCK, help="schedules in a block")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin none later")
     parser.add_argument("--only", nargs="+", help="these alone: afm-7 seccm-2 ...")
