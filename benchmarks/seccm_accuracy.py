@@ -23,7 +23,7 @@ from nucleation_bluesky.plans.screen import constant_charge_series
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.session.execute import execute
 from nucleation_bluesky.session.session import Session
-from nucleation_bluesky.storage.analyse import analyse_any_run
+from nucleation_bluesky.storage.analyse_any import analyse_any_run
 from nucleation_bluesky.storage.seccm_result import LandingResult, SeccmResult
 from nucleation_bluesky.worlds.seccm.truth import read_truth
 

@@ -24,11 +24,8 @@ from nucleation_bluesky.segments import SegmentError
 from nucleation_bluesky.session.access import serving
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.storage import courier_process
-from nucleation_bluesky.storage.analyse import (
-    AnalysisOptions,
-    analyse_any_file,
-    analyse_any_run,
-)
+from nucleation_bluesky.storage.analyse import AnalysisOptions
+from nucleation_bluesky.storage.analyse_any import analyse_any_file, analyse_any_run
 from nucleation_bluesky.storage.analyse_seccm import SeccmOptions
 from nucleation_bluesky.storage.analysis_result import AnalysisResult
 from nucleation_bluesky.storage.ingest import ingest_file

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import xarray as xr
 
 from nucleation_bluesky.contract.documents import START_KEY
@@ -22,6 +20,7 @@ from nucleation_bluesky.exchange.imagej import write_fields, write_stack
 from nucleation_bluesky.exchange.nexus import write_nexus
 from nucleation_bluesky.exchange.tables import write_csv, write_documents
 from nucleation_bluesky.storage.event_table import IncompleteRunError, NotReadableError
+from nucleation_bluesky.storage.neutral_seccm import read_film
 from nucleation_bluesky.storage.read import load_topography
 from nucleation_bluesky.storage.result_files import read_result
 from nucleation_bluesky.storage.results import ResultError, maps, results_of
@@ -75,15 +74,17 @@ def of_result_file(path: Path) -> Exportable:
 
 
 def of_film_file(path: Path) -> Exportable:
-    """Return the film of a nucleation-seccm file; the file stays open while it is read."""
-    file = h5py.File(path, "r")
-    if "movie/frames" not in file:
-        file.close()
-        raise ExchangeError(f"{path.name} holds no film")
-    frames: Any = file["movie/frames"]
-    times = np.asarray(file["movie/timestamps"], dtype=float)
-    pixel = float(np.asarray(file["movie"].attrs["pixel_size"]).item())
-    return Exportable(path.stem, films=[Stack("film", frames, times, pixel)])
+    """Return the film of a nucleation-seccm file; its frames are read when they are written.
+
+    Raises
+    ------
+    IngestError
+        If the file is damaged or holds no film.
+    """
+    movie = read_film(path)
+    return Exportable(
+        path.stem, films=[Stack("film", movie.frames, movie.timestamps, movie.pixel_size)]
+    )
 
 
 def of_run(run: Any, *, allow_partial: bool = False) -> Exportable:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,6 @@ from nucleation_bluesky.analysis.transference import (
 from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.contract.enums import Classification
 from nucleation_bluesky.storage.analyse_kinetics import fit_kinetics
-from nucleation_bluesky.storage.analyse_seccm import (
-    SeccmOptions,
-    analyse_seccm_file,
-    analyse_seccm_run,
-    analyse_tdms_file,
-)
 from nucleation_bluesky.storage.analyse_split import split_of
 from nucleation_bluesky.storage.analyse_summary import headlines
 from nucleation_bluesky.storage.analyse_topography import (
@@ -47,14 +40,9 @@ from nucleation_bluesky.storage.analysis_result import (
 )
 from nucleation_bluesky.storage.event_table import NotReadableError
 from nucleation_bluesky.storage.images import Topographies
-from nucleation_bluesky.storage.ingest import file_format
-from nucleation_bluesky.storage.neutral import read_ivz
-from nucleation_bluesky.storage.neutral_seccm import FORMAT as SECCM_FORMAT
 from nucleation_bluesky.storage.read import load_ramps, load_topography
-from nucleation_bluesky.storage.read_seccm import is_seccm
 from nucleation_bluesky.storage.result_files import package_version, with_provenance
 from nucleation_bluesky.storage.runs import open_run
-from nucleation_bluesky.storage.seccm_result import SeccmResult
 
 PROFILE_BINS = 12
 
@@ -88,64 +76,6 @@ class AnalysisOptions:
     series_resistance: float | None = None
     equilibrium_potential: float | None = None
     calibration: Calibration = field(default_factory=Calibration)
-
-
-def analyse_any_file(
-    path: Path | str,
-    options: AnalysisOptions | None = None,
-    seccm: SeccmOptions | None = None,
-) -> AnalysisResult | SeccmResult:
-    """Analyse a file of any format that `ingest.file_format` knows.
-
-    Parameters
-    ----------
-    path : Path or str
-        The file.
-    options : AnalysisOptions or None
-        For ramps.
-    seccm : SeccmOptions or None
-        For landings.
-
-    Raises
-    ------
-    IngestError
-        If the file breaks its format.
-    """
-    kind = file_format(path)
-    if kind == SECCM_FORMAT:
-        return analyse_seccm_file(path, seccm)
-    if kind == "tdms":
-        return analyse_tdms_file(path, seccm)
-    return analyse_file(path, options)
-
-
-def analyse_any_run(
-    client: Any,
-    uid: str | int = -1,
-    options: AnalysisOptions | None = None,
-    seccm: SeccmOptions | None = None,
-    *,
-    allow_partial: bool = False,
-    join: bool = True,
-) -> AnalysisResult | SeccmResult:
-    """Analyse a run of any family, as `analyse_run` and `analyse_seccm.analyse_seccm_run`."""
-    run = open_run(client, uid)
-    if is_seccm(run):
-        return analyse_seccm_run(run, seccm, allow_partial=allow_partial, join=join)
-    return analyse_run(client, uid, options, allow_partial=allow_partial, join=join)
-
-
-def analyse_file(path: Path | str, options: AnalysisOptions | None = None) -> AnalysisResult:
-    """Analyse a nucleation-ivz file.
-
-    Raises
-    ------
-    IngestError
-        If the file breaks the format.
-    """
-    source = read_ivz(path)
-    provenance = {"source": source.path.name, "source_sha256": source.sha256}
-    return analyse_ramps(source.ramps, source.topographies, options, provenance=provenance)
 
 
 def analyse_run(

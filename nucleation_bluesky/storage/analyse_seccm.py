@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from nucleation_bluesky.analysis.seccm.electrochemistry import (
 from nucleation_bluesky.analysis.seccm.landing import FilmSettings
 from nucleation_bluesky.analysis.seccm.screen import screen_table
 from nucleation_bluesky.storage.analyse_film import FilmPart, film_part, with_units
-from nucleation_bluesky.storage.neutral_seccm import read_seccm
 from nucleation_bluesky.storage.read_seccm import load_landings
 from nucleation_bluesky.storage.result_files import (
     LANDINGS_FORMAT,
@@ -28,7 +26,6 @@ from nucleation_bluesky.storage.seccm_data import Landing, LandingSet
 from nucleation_bluesky.storage.seccm_result import LandingResult, SeccmResult
 from nucleation_bluesky.storage.seccm_summary import headlines
 from nucleation_bluesky.storage.seccm_table import landing_table, usable_landings
-from nucleation_bluesky.storage.tdms import read_tdms
 
 SCREENED = (
     "e_nuc", "e_growth", "t_nuc", "q_nuc", "charge_nuc", "current", "current_density",
@@ -56,32 +53,6 @@ class SeccmOptions:
     electrochemistry: ElectrochemistryOptions = field(default_factory=ElectrochemistryOptions)
     film: FilmSettings = field(default_factory=FilmSettings)
     use_film: bool = True
-
-
-def analyse_seccm_file(path: Path | str, options: SeccmOptions | None = None) -> SeccmResult:
-    """Analyse a nucleation-seccm file.
-
-    Raises
-    ------
-    IngestError
-        If the file breaks the format.
-    """
-    source = read_seccm(path)
-    provenance = {"source": source.path.name, "source_sha256": source.sha256}
-    return analyse_landings(source.landings(), options, provenance=provenance)
-
-
-def analyse_tdms_file(path: Path | str, options: SeccmOptions | None = None) -> SeccmResult:
-    """Analyse a hopping file of the Warwick software.
-
-    Raises
-    ------
-    IngestError
-        If the file is no hopping file.
-    """
-    source = read_tdms(path)
-    provenance = {"source": source.path.name, "source_sha256": source.sha256}
-    return analyse_landings(source.landings, options, provenance=provenance)
 
 
 def analyse_seccm_run(

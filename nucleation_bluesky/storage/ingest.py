@@ -9,7 +9,7 @@ import numpy as np
 
 from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.segments import SegmentWriter, write_topography
-from nucleation_bluesky.storage.hdf5_input import open_input
+from nucleation_bluesky.storage.foreign import read_any
 from nucleation_bluesky.storage.ingest_documents import (
     TIME_DATASET,
     Recording,
@@ -20,32 +20,11 @@ from nucleation_bluesky.storage.ingest_documents import (
 )
 from nucleation_bluesky.storage.ingest_registry import Ingested, register
 from nucleation_bluesky.storage.ingest_seccm import ingest_seccm, ingest_tdms
-from nucleation_bluesky.storage.neutral import FORMAT, IvzFile, read_ivz
-from nucleation_bluesky.storage.neutral_seccm import FORMAT as SECCM_FORMAT
-from nucleation_bluesky.storage.tdms import SUFFIX as TDMS_SUFFIX
-from nucleation_bluesky.storage.tdms import TdmsOptions
+from nucleation_bluesky.storage.neutral import IvzFile
+from nucleation_bluesky.storage.neutral_seccm import SeccmFile
+from nucleation_bluesky.storage.tdms import TdmsOptions, TdmsRecord
 
 ROWS = 500  # exposures per segment
-
-
-def file_format(path: Path | str) -> str:
-    """Tell the format of a file: "nucleation-ivz", "nucleation-seccm" or "tdms".
-
-    Raises
-    ------
-    IngestError
-        If it is none of them.
-    """
-    path = Path(path)
-    if path.suffix.lower() == TDMS_SUFFIX:
-        return "tdms"
-    with open_input(path) as source:
-        name = source.text("format")
-        if name not in (FORMAT, SECCM_FORMAT):
-            raise source.error(
-                f"attribute 'format' must be '{FORMAT}' or '{SECCM_FORMAT}' (got {name!r})"
-            )
-    return str(name)
 
 
 def ingest_file(
@@ -84,13 +63,12 @@ def ingest_file(
     JournalError, SegmentError
         If journal or waveforms cannot be written.
     """
-    kind = file_format(path)
+    source = read_any(path, tdms)
     where: dict[str, Any] = {"journal_dir": journal_dir, "waveform_dir": waveform_dir}
-    if kind == "tdms":
-        return ingest_tdms(path, **where, session=session, sample=sample, options=tdms)
-    if kind == SECCM_FORMAT:
-        return ingest_seccm(path, **where, session=session, sample=sample)
-    source = read_ivz(path)
+    if isinstance(source, TdmsRecord):
+        return ingest_tdms(source, **where, session=session, sample=sample, options=tdms)
+    if isinstance(source, SeccmFile):
+        return ingest_seccm(source, **where, session=session, sample=sample)
 
     def documents(uid: str):
         recording = _write_assets(source, Path(waveform_dir).absolute(), uid)

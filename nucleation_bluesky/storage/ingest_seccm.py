@@ -1,6 +1,5 @@
 """Landings of foreign files become Bluesky runs: documents, waveforms and films."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from nucleation_bluesky.contract.documents import SECCM_ROLES
 from nucleation_bluesky.contract.files import waveform_path
+from nucleation_bluesky.storage.hdf5_input import IngestError
 from nucleation_bluesky.storage.ingest_documents import Document
 from nucleation_bluesky.storage.ingest_registry import Ingested, register
 from nucleation_bluesky.storage.ingest_seccm_documents import (
@@ -18,16 +18,22 @@ from nucleation_bluesky.storage.ingest_seccm_documents import (
     SeccmRecording,
     seccm_documents,
 )
-from nucleation_bluesky.storage.neutral_seccm import FORMAT, TIMESTAMPS, read_seccm
-from nucleation_bluesky.storage.seccm_data import Channel, HDF5Frames, LandingSet
+from nucleation_bluesky.storage.neutral_seccm import (
+    FORMAT,
+    FRAMES,
+    TIMESTAMPS,
+    SeccmFile,
+    write_movie,
+)
+from nucleation_bluesky.storage.seccm_data import Channel, LandingSet, Movie
 from nucleation_bluesky.storage.tdms import FORMAT as TDMS_FORMAT
-from nucleation_bluesky.storage.tdms import TdmsOptions, read_tdms
+from nucleation_bluesky.storage.tdms import TdmsOptions, TdmsRecord
 
 PREFIX = "seccm"
 
 
 def ingest_seccm(
-    path: Path | str,
+    source: SeccmFile,
     *,
     journal_dir: Path,
     waveform_dir: Path,
@@ -36,21 +42,23 @@ def ingest_seccm(
 ) -> Ingested:
     """Register a nucleation-seccm file as a run of one landing.
 
-    The file is copied next to the waveforms: its frames are served from the copy.
+    The film is written anew next to the waveforms: whoever reads the run never opens the foreign
+    file.
 
     Parameters
     ----------
-    path, journal_dir, waveform_dir, session, sample
+    source : SeccmFile
+        The file.
+    journal_dir, waveform_dir, session, sample
         As `ingest.ingest_file`.
 
     Raises
     ------
     IngestError
-        If the file breaks the format.
+        If a frame cannot be read.
     JournalError, OSError
         If journal or waveforms cannot be written.
     """
-    source = read_seccm(path)
     origin = Origin(
         FORMAT,
         source.path.name,
@@ -64,10 +72,7 @@ def ingest_seccm(
 
     def documents(uid: str) -> Iterator[Document]:
         directory = _prepared(waveform_dir, uid)
-        copy = directory / f"{PREFIX}_{uid}_film.h5"
-        shutil.copyfile(source.path, copy)
-        frames = HDF5Frames(copy, source.frames)
-        film = FilmFile(copy, source.frames, f"/{TIMESTAMPS}", frames.shape, frames.dtype.str)
+        film = write_film(source.movie, directory / f"{PREFIX}_{uid}_film.h5")
         recording = replace(write_waveforms(landings, directory, uid), film=film)
         return seccm_documents(
             landings,
@@ -82,7 +87,7 @@ def ingest_seccm(
 
 
 def ingest_tdms(
-    path: Path | str,
+    source: TdmsRecord,
     *,
     journal_dir: Path,
     waveform_dir: Path,
@@ -94,17 +99,18 @@ def ingest_tdms(
 
     Parameters
     ----------
-    path, journal_dir, waveform_dir, session, sample
+    source : TdmsRecord
+        The file.
+    journal_dir, waveform_dir, session, sample
         As `ingest.ingest_file`.
     options : TdmsOptions or None
-        Which channels are potential and current.
+        With which it was read; None the usual ones.
 
     Raises
     ------
-    IngestError
-        If the file is no TDMS hopping file.
+    JournalError, OSError
+        If journal or waveforms cannot be written.
     """
-    source = read_tdms(path, options)
     origin = Origin(
         TDMS_FORMAT, source.path.name, source.sha256, source.technique, dict(source.landings.attrs)
     )
@@ -126,6 +132,24 @@ def _prepared(directory: Path, uid: str) -> Path:
     for leftover in directory.glob(f"{PREFIX}_{uid}_*.h5"):
         leftover.unlink()  # of an attempt that died before its first document
     return directory
+
+
+def write_film(movie: Movie, path: Path) -> FilmFile:
+    """Write a film into a file of its own and describe it.
+
+    Raises
+    ------
+    IngestError
+        If a frame cannot be read.
+    """
+    shape, dtype = movie.frames.shape, np.dtype(movie.frames.dtype).newbyteorder("<")
+    try:
+        with h5py.File(path, "w", libver="latest") as file:
+            write_movie(file, movie, dtype)
+    except (IngestError, OSError):
+        path.unlink(missing_ok=True)
+        raise
+    return FilmFile(path, f"/{FRAMES}", f"/{TIMESTAMPS}", shape, dtype.str)
 
 
 def write_waveforms(

@@ -1,14 +1,12 @@
 """Reader of nucleation-ivz files (HDF5): ramps of other instruments in one neutral format."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from nucleation_bluesky.analysis.ramps import Instrument, Material, RampSet
-from nucleation_bluesky.storage.hdf5_input import BLOCK, InputFile, open_input, plain
+from nucleation_bluesky.storage.hdf5_input import BLOCK, InputFile, Node, file_sha256, open_input
 from nucleation_bluesky.storage.images import Topographies, Topography
 
 FORMAT = "nucleation-ivz"
@@ -72,68 +70,65 @@ def read_ivz(path: Path | str) -> IvzFile:
     IngestError
         If the file is absent, damaged or breaks the format, in one sentence.
     """
-    path = Path(path)
     with open_input(path) as source:
-        _check_format(source)
-        offsets = _offsets(source)
-        n_sites, total = len(offsets) - 1, int(offsets[-1])
-        channels = {name: _samples(source, name, total) for name in ("current", "height")}
-        bias, time = _bias(source, total), _time(source, offsets)
-        start, stop, rate = _ramp(source, offsets, bias)
-        row, col, shape, pitch, x, y = _positions(source, n_sites)
-        mode, current_limit, height_limit = _compliance(source)
-        _check_enforced(source, mode, channels)
-        termination, labels = _termination(source, n_sites)
-        ramps = RampSet(
-            offsets=offsets,
-            current=channels["current"],
-            height=channels["height"],
-            sample_period=_period(source, time, offsets),
-            bias_start=start,
-            bias_stop=stop,
-            ramp_rate=rate,
-            x=x,
-            y=y,
-            n_post=_n_post(source, offsets),
-            mode=mode,
-            bias=bias,
-            time=time,
-            current_compliance=current_limit,
-            height_compliance=height_limit,
-            termination=termination,
-            termination_labels=labels,
-            row=row,
-            col=col,
-            grid_shape=shape,
-            pitch=pitch,
-            equilibrium_potential=source.number("equilibrium_potential"),
-            instrument=Instrument(
-                current_bandwidth=source.number("current_bandwidth", positive=True),
-                height_bandwidth=source.number("height_bandwidth", positive=True),
-                abort_latency=source.number("abort_latency"),
-            ),
-            material=_material(source),
-            attrs=_extra(source),
-        )
-        images = {name: _topography(source, name, x, y) for name in TOPOGRAPHIES}
-    return IvzFile(path, file_sha256(path), ramps, Topographies(**images))
+        return ivz_of(source)
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def ivz_of(source: InputFile) -> IvzFile:
+    """Read and check an opened nucleation-ivz file (version 1).
+
+    Raises
+    ------
+    IngestError
+        If the file is damaged or breaks the format, in one sentence.
+    """
+    _check_format(source)
+    offsets = _offsets(source)
+    n_sites, total = len(offsets) - 1, int(offsets[-1])
+    channels = {name: _samples(source, name, total) for name in ("current", "height")}
+    bias, time = _bias(source, total), _time(source, offsets)
+    start, stop, rate = _ramp(source, offsets, bias)
+    row, col, shape, pitch, x, y = _positions(source, n_sites)
+    mode, current_limit, height_limit = _compliance(source)
+    _check_enforced(source, mode, channels)
+    termination, labels = _termination(source, n_sites)
+    ramps = RampSet(
+        offsets=offsets,
+        current=channels["current"],
+        height=channels["height"],
+        sample_period=_period(source, time, offsets),
+        bias_start=start,
+        bias_stop=stop,
+        ramp_rate=rate,
+        x=x,
+        y=y,
+        n_post=_n_post(source, offsets),
+        mode=mode,
+        bias=bias,
+        time=time,
+        current_compliance=current_limit,
+        height_compliance=height_limit,
+        termination=termination,
+        termination_labels=labels,
+        row=row,
+        col=col,
+        grid_shape=shape,
+        pitch=pitch,
+        equilibrium_potential=source.number("equilibrium_potential"),
+        instrument=Instrument(
+            current_bandwidth=source.number("current_bandwidth", positive=True),
+            height_bandwidth=source.number("height_bandwidth", positive=True),
+            abort_latency=source.number("abort_latency"),
+        ),
+        material=_material(source),
+        attrs=source.others(INTERPRETED),
+    )
+    images = {name: _topography(source, name, x, y) for name in TOPOGRAPHIES}
+    return IvzFile(source.path, file_sha256(source.path), ramps, Topographies(**images))
 
 
 def _check_format(source: InputFile) -> None:
-    name = source.text("format")
-    if name != FORMAT:
-        raise source.error(f"attribute 'format' must be '{FORMAT}' (got {name!r})")
-    version = source.attribute("version")
-    if version != VERSION or isinstance(version, str):
-        raise source.error(
-            f"version {version!r} of {FORMAT} is not known, this program reads version {VERSION}"
-        )
+    source.check_format(FORMAT, VERSION)
     side = source.text("bias_applied_to")
     if side is not None and side not in SIDES:
         raise source.error(f"attribute 'bias_applied_to' must be 'tip' or 'sample' (got '{side}')")
@@ -142,7 +137,7 @@ def _check_format(source: InputFile) -> None:
 def _offsets(source: InputFile) -> np.ndarray:
     dataset = source.need("offsets")
     source.check_shape(dataset, (None,), "(n_sites + 1,)")
-    size = source.size(dataset)
+    size = dataset.size
     if not 2 <= size <= MAX_SITES:
         raise source.error(
             f"dataset 'offsets' has {size} values: at least one site and at most "
@@ -159,10 +154,10 @@ def _offsets(source: InputFile) -> np.ndarray:
     return offsets
 
 
-def _sample_dataset(source: InputFile, dataset: h5py.Dataset, total: int) -> h5py.Dataset:
-    name = source.name_of(dataset)
+def _sample_dataset(source: InputFile, dataset: Node, total: int) -> Node:
+    name = dataset.label
     source.check_shape(dataset, (None,), "(samples,)")
-    size = source.size(dataset)
+    size = dataset.size
     if size < total:
         raise source.error(
             f"dataset 'offsets' ends at sample {total}, beyond the {size} of '{name}'"
@@ -335,7 +330,7 @@ def _grid(source: InputFile) -> tuple[int, int] | None:
 
 
 def _site_index(
-    source: InputFile, dataset: h5py.Dataset, n_sites: int, shape: tuple[int, int] | None
+    source: InputFile, dataset: Node, n_sites: int, shape: tuple[int, int] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     source.check_shape(dataset, (n_sites, 2), f"({n_sites}, 2)")
     if shape is None:
@@ -416,20 +411,11 @@ def _material(source: InputFile) -> Material:
     )
 
 
-def _extra(source: InputFile) -> dict[str, object]:
-    extra: dict[str, object] = {}
-    for name in source.handle.attrs:
-        if name not in INTERPRETED:
-            value = plain(source.handle.attrs[name])
-            extra[name] = value.tolist() if isinstance(value, np.ndarray) else value
-    return extra
-
-
 def _topography(source: InputFile, name: str, x: np.ndarray, y: np.ndarray) -> Topography | None:
     dataset = source.find(f"topography/{name}")
     if dataset is None:
         return None
-    place = source.name_of(dataset)
+    place = dataset.label
     source.check_shape(dataset, (None, None), "(rows, cols)")
     if min(dataset.shape) < 8:
         raise source.error(f"dataset '{place}' has shape {dataset.shape}: at least 8 x 8 pixels")

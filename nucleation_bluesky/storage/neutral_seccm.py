@@ -2,23 +2,18 @@
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import DTypeLike
 
 from nucleation_bluesky.analysis.seccm.electrochemistry import TECHNIQUES
 from nucleation_bluesky.analysis.seccm.trace import Trace
-from nucleation_bluesky.storage.hdf5_input import InputFile, open_input, plain
-from nucleation_bluesky.storage.neutral import file_sha256
-from nucleation_bluesky.storage.seccm_data import (
-    HDF5Frames,
-    Landing,
-    LandingSet,
-    Movie,
-    overlap_problem,
-)
+from nucleation_bluesky.storage.hdf5_frames import HDF5Frames
+from nucleation_bluesky.storage.hdf5_input import InputFile, file_sha256, open_input
+from nucleation_bluesky.storage.seccm_data import Landing, LandingSet, Movie, overlap_problem
 
 FORMAT = "nucleation-seccm"
 VERSION = 1
@@ -46,8 +41,6 @@ class SeccmFile:
         Electrochemistry; potential and current as float32.
     movie : Movie
         Film.
-    frames : str
-        Path of the frames in the file.
     reference_scale : str
         Of the potential; "" where the file does not say.
     footprint_area : float or None
@@ -63,7 +56,6 @@ class SeccmFile:
     technique: str
     trace: Trace
     movie: Movie
-    frames: str
     reference_scale: str = ""
     footprint_area: float | None = None
     scan_rate: float | None = None
@@ -88,43 +80,55 @@ def read_seccm(path: Path | str) -> SeccmFile:
     IngestError
         If the file is absent, damaged or breaks the format, in one sentence.
     """
-    path = Path(path)
     with open_input(path) as source:
-        _check_format(source)
-        technique = source.text("technique")
-        if technique not in TECHNIQUES:
-            raise source.error(
-                f"attribute 'technique' must be one of {', '.join(TECHNIQUES)} (got {technique!r})"
-            )
-        trace = _trace(source)
-        frames, stamps, pixel_size, offset = _movie(source)
-        problem = overlap_problem(trace.time, stamps + (offset or 0.0))
-        if problem is not None:
-            raise source.error(problem)
-        known = {
-            "reference_scale": source.text("reference_scale") or "",
-            "footprint_area": source.number("footprint_area", positive=True),
-            "scan_rate": source.number("scan_rate", positive=True),
-        }
-        attrs = _extra(source)
-    movie = Movie(HDF5Frames(path, frames), stamps, pixel_size, offset)
-    return SeccmFile(path, file_sha256(path), technique, trace, movie, frames, attrs=attrs, **known)
+        return seccm_of(source)
 
 
-def _check_format(source: InputFile) -> None:
-    name = source.text("format")
-    if name != FORMAT:
-        raise source.error(f"attribute 'format' must be '{FORMAT}' (got {name!r})")
-    version = source.attribute("version")
-    if version != VERSION or isinstance(version, str):
+def read_film(path: Path | str) -> Movie:
+    """Read and check the film of a nucleation-seccm file alone.
+
+    Raises
+    ------
+    IngestError
+        If the file is absent, damaged or holds no film.
+    """
+    with open_input(path) as source:
+        return _movie(source)
+
+
+def seccm_of(source: InputFile) -> SeccmFile:
+    """Read and check an opened nucleation-seccm file (version 1); frames are not read.
+
+    Raises
+    ------
+    IngestError
+        If the file is damaged or breaks the format, in one sentence.
+    """
+    source.check_format(FORMAT, VERSION)
+    technique = source.text("technique")
+    if technique not in TECHNIQUES:
         raise source.error(
-            f"version {version!r} of {FORMAT} is not known, this program reads version {VERSION}"
+            f"attribute 'technique' must be one of {', '.join(TECHNIQUES)} (got {technique!r})"
         )
+    trace = _trace(source)
+    movie = _movie(source)
+    problem = overlap_problem(trace.time, movie.times)
+    if problem is not None:
+        raise source.error(problem)
+    known = {
+        "reference_scale": source.text("reference_scale") or "",
+        "footprint_area": source.number("footprint_area", positive=True),
+        "scan_rate": source.number("scan_rate", positive=True),
+    }
+    attrs = source.others(INTERPRETED)
+    return SeccmFile(
+        source.path, file_sha256(source.path), technique, trace, movie, attrs=attrs, **known
+    )
 
 
 def _trace(source: InputFile) -> Trace:
     nodes = {name: source.need(f"electrochemistry/{name}") for name in SAMPLES}
-    n = source.size(nodes["time"])
+    n = nodes["time"].size
     for node in nodes.values():
         source.check_shape(node, (n,), f"({n},) as 'electrochemistry/time'")
     if n < MIN_SAMPLES:
@@ -154,7 +158,7 @@ def _check_clock(source: InputFile, time: np.ndarray, name: str, *, repeats: boo
         )
 
 
-def _movie(source: InputFile) -> tuple[str, np.ndarray, float, float | None]:
+def _movie(source: InputFile) -> Movie:
     frames, stamps = source.need(FRAMES), source.need(TIMESTAMPS)
     source.check_shape(frames, (None, None, None), "(frames, y, x)")
     if frames.dtype.kind != "u" or frames.dtype.itemsize > 2:
@@ -168,21 +172,16 @@ def _movie(source: InputFile) -> tuple[str, np.ndarray, float, float | None]:
     source.check_shape(stamps, (n,), f"({n},), one for each frame")
     times = source.floats(stamps)
     _check_clock(source, times, TIMESTAMPS, repeats=True)  # a camera may deliver a frame twice
-    group = source.handle[str(Path(str(frames.name)).parent)]
-    if not isinstance(group, h5py.Group):
-        raise source.error("'movie' must be a group")
-    node = frames if "pixel_size" in frames.attrs and "pixel_size" not in group.attrs else group
-    pixel_size = source.pixel_size(node)
-    return str(frames.name), times, pixel_size, source.number("clock_offset", group)
-
-
-def _extra(source: InputFile) -> dict[str, Any]:
-    extra: dict[str, Any] = {}
-    for name in source.handle.attrs:
-        if name not in INTERPRETED:
-            value = plain(source.handle.attrs[name])
-            extra[name] = value.tolist() if isinstance(value, np.ndarray) else value
-    return extra
+    source.check_claim(frames)
+    parent = str(PurePosixPath(frames.name).parent)
+    group = source.node(parent)
+    if group is None or not group.is_group:
+        raise source.error(f"'{parent}' must be a group")
+    scale = "pixel_size"
+    inside = source.attribute(scale, group) is None and source.attribute(scale, frames) is not None
+    pixel_size = source.pixel_size(frames if inside else group)
+    offset = source.number("clock_offset", group)
+    return Movie(HDF5Frames(source.path, frames), times, pixel_size, offset)
 
 
 def write_seccm(
@@ -228,17 +227,18 @@ def write_seccm(
             group = file.create_group("electrochemistry")
             for name in SAMPLES:
                 group.create_dataset(name, data=getattr(trace, name), compression="gzip")
-            _write_movie(file, movie)
+            write_movie(file, movie)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return path
 
 
-def _write_movie(file: h5py.File, movie: Movie) -> None:
+def write_movie(file: h5py.File, movie: Movie, dtype: DTypeLike = np.uint16) -> None:
+    """Write a film into a file of ours, block by block."""
     n, height, width = movie.frames.shape
     data = file.create_dataset(
-        FRAMES, (n, height, width), "u2", chunks=(1, height, width), compression="gzip",
+        FRAMES, (n, height, width), dtype, chunks=(1, height, width), compression="gzip",
         compression_opts=1, shuffle=True,
     )  # fmt: skip
     file.create_dataset(TIMESTAMPS, data=movie.timestamps)

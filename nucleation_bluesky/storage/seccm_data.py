@@ -1,17 +1,13 @@
 """Landings of a pipette as the input of the analysis, whatever their origin."""
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from nucleation_bluesky.analysis.seccm.steps import Planned
 from nucleation_bluesky.analysis.seccm.trace import Trace
-from nucleation_bluesky.storage.hdf5_input import READ_ERRORS, IngestError
 
 BLOCK_BYTES = 32e6  # of a film fetched at a time
 HELD_BYTES = 500e6  # of a film held in memory during its analysis
@@ -142,42 +138,6 @@ class Channel:
 
     unit: str
     rows: Sequence[np.ndarray]
-
-
-class HDF5Frames:
-    """Frames of an HDF5 file that is opened for every read: nothing stays open or in memory.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dataset : str
-        Path of the dataset (n, y, x) in it.
-    """
-
-    ndim = 3
-
-    def __init__(self, path: Path, dataset: str) -> None:
-        self.path, self.dataset = path, dataset
-        self._lock = threading.Lock()
-        with h5py.File(path, "r") as file:
-            node = file[dataset]
-            if not isinstance(node, h5py.Dataset):
-                raise IngestError(f"{path.name}: '{dataset}' is not a dataset")
-            self.shape, self.dtype = node.shape, node.dtype
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        try:
-            with self._lock, h5py.File(self.path, "r") as file:
-                return np.asarray(file[self.dataset][key])  # type: ignore[index]
-        except READ_ERRORS as exc:
-            raise IngestError(
-                f"{self.path.name}: frames of '{self.dataset}' cannot be read, the file is "
-                f"damaged ({exc})"
-            ) from None
-
-    def __len__(self) -> int:
-        return self.shape[0]
 
 
 class FrameWindow:

@@ -17,8 +17,7 @@ from nptdms import TdmsFile
 from nucleation_bluesky.analysis.seccm.electrochemistry import TECHNIQUES, guess_technique
 from nucleation_bluesky.analysis.seccm.hopping import Hop, Motion, motion, split_hops
 from nucleation_bluesky.analysis.seccm.trace import Trace
-from nucleation_bluesky.storage.hdf5_input import IngestError
-from nucleation_bluesky.storage.neutral import file_sha256
+from nucleation_bluesky.storage.hdf5_input import IngestError, file_sha256
 from nucleation_bluesky.storage.seccm_data import Channel, Landing, LandingSet
 from nucleation_bluesky.storage.tdms_channels import find_group, plain_name, read_columns
 

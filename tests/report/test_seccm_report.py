@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from nucleation_bluesky.report.build import write_report
 from nucleation_bluesky.report.seccm_tables import screen_table
-from nucleation_bluesky.storage.analyse_seccm import analyse_landings, analyse_seccm_file
+from nucleation_bluesky.storage.analyse_any import analyse_any_file
+from nucleation_bluesky.storage.analyse_seccm import analyse_landings
 from nucleation_bluesky.storage.neutral_seccm import read_seccm
 from nucleation_bluesky.worlds.seccm import SeccmSettings
 from PIL import Image
@@ -23,7 +24,7 @@ def landing(tmp_path_factory):
 
 
 def test_landing_with_its_film(landing, tmp_path):
-    result = analyse_seccm_file(landing)
+    result = analyse_any_file(landing)
     page = write_report(result, tmp_path, title="One <landing>").read_text()
     assert "One &lt;landing&gt;" in page
     drawn = {p.name for p in (tmp_path / "figures").iterdir()}

@@ -14,7 +14,8 @@ from nucleation_bluesky.callbacks.journal_reader import JournalReader, journals
 from nucleation_bluesky.contract.documents import PRIMARY_ROLES, START_KEY
 from nucleation_bluesky.contract.files import waveform_path
 from nucleation_bluesky.storage import ingest as ingest_module
-from nucleation_bluesky.storage.analyse import analyse_file, analyse_run
+from nucleation_bluesky.storage.analyse import analyse_run
+from nucleation_bluesky.storage.analyse_any import analyse_any_file
 from nucleation_bluesky.storage.courier_files import CourierFiles
 from nucleation_bluesky.storage.hdf5_input import IngestError
 from nucleation_bluesky.storage.images import Topographies
@@ -164,7 +165,7 @@ def test_file_and_run_give_the_same_results(house, file):
     image = load_topography(run).before
     np.testing.assert_allclose(image.height, direct.topographies.before.height, rtol=1e-6)
     assert image.x == pytest.approx(direct.topographies.before.x)
-    one, other = analyse_file(file), analyse_run(house.client, uid)
+    one, other = analyse_any_file(file), analyse_run(house.client, uid)
     assert set(one.sites.variables) == set(other.sites.variables)
     assert one.sites["nucleated"].values.sum() > 10
     for name in one.sites.variables:
@@ -195,7 +196,7 @@ def test_recorded_bias_and_time_survive_ingestion(house, tmp_path):
 
 
 def test_result_file_is_read_by_plain_xarray(file, tmp_path):
-    result = analyse_file(file)
+    result = analyse_any_file(file)
     path = write_result(tmp_path / "out" / "r.nc", result.sites)
     with xr.open_dataset(path) as opened:
         assert opened.sizes["site"] == 20

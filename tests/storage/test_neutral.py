@@ -1,14 +1,11 @@
 """nucleation-ivz: what is written is read, and every malformed file gives one sentence."""
 
-import contextlib
 import shutil
 from dataclasses import replace as change
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from nucleation_bluesky.storage.hdf5_input import IngestError
 from nucleation_bluesky.storage.neutral import read_ivz
 from nucleation_bluesky.storage.neutral_writer import write_ivz
@@ -279,7 +276,7 @@ MALFORMED = {
     "circle": (_circle, "circle"),
     "virtual": (_virtual, "other files"),
     "external storage": (_external_storage, "other files"),
-    "claims 40 TB": (_huge, "memory"),
+    "claims 40 TB": (_huge, "claims 4e+04 GB"),
     "bias NaN": (_bias(_poke(17, np.nan)), "bias"),
     "bias infinite": (_bias(_poke(17, np.inf)), "bias"),
     "time back": (_times(_poke(17, 0.0)), "time"),
@@ -346,25 +343,3 @@ def test_not_hdf5_absent_and_truncated(copy, tmp_path):
         copy.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(IngestError, match=r"sample\.h5: "):
             read_ivz(copy)
-
-
-# the HDF5 library itself may loop or crash on damaged bytes: not beside other tests
-@pytest.mark.faults
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(data=st.data())
-def test_damaged_bytes_never_give_a_traceback(good, tmp_path, data):
-    raw = bytearray(good.read_bytes())
-    for _ in range(data.draw(st.integers(1, 8))):
-        # Headers and trees lie anywhere; the first 20 kB hold most of them.
-        top = data.draw(st.sampled_from([2048, 20_000, len(raw)]))
-        at = data.draw(st.integers(0, min(top, len(raw)) - 1))
-        raw[at] = data.draw(st.integers(0, 255))
-    path = tmp_path / "damaged.h5"
-    path.write_bytes(bytes(raw))
-    # anything but an IngestError fails the test
-    with contextlib.suppress(IngestError):
-        read_ivz(path)

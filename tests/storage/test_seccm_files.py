@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from nucleation_bluesky.callbacks.journal_reader import JournalReader, journals
 from nucleation_bluesky.contract.documents import SECCM_ROLES, START_KEY
-from nucleation_bluesky.storage.analyse import analyse_any_file
-from nucleation_bluesky.storage.hdf5_input import IngestError
-from nucleation_bluesky.storage.ingest import file_format, ingest_file
-from nucleation_bluesky.storage.neutral_seccm import read_seccm
-from nucleation_bluesky.storage.seccm_data import FrameWindow, HDF5Frames
+from nucleation_bluesky.storage.analyse_any import analyse_any_file
+from nucleation_bluesky.storage.foreign import read_any
+from nucleation_bluesky.storage.hdf5_frames import HDF5Frames
+from nucleation_bluesky.storage.hdf5_input import IngestError, open_input
+from nucleation_bluesky.storage.ingest import ingest_file
+from nucleation_bluesky.storage.neutral_seccm import SeccmFile, read_seccm
+from nucleation_bluesky.storage.seccm_data import FrameWindow
 from nucleation_bluesky.storage.tdms import TdmsOptions, read_tdms
 from tests.analysis.seccm_synthetic import PERIOD
 from tests.storage.seccm_files import hopping_record, make_file, make_movie, write_tdms
@@ -32,14 +34,15 @@ def test_written_is_read(tmp_path):
     assert found.movie.pixel_size == 40e-9
     np.testing.assert_array_equal(found.movie.timestamps, movie.timestamps)
     np.testing.assert_array_equal(found.movie.frames[3:7], movie.frames[3:7])
-    assert file_format(path) == "nucleation-seccm"
+    assert isinstance(read_any(path), SeccmFile)
     assert not list(tmp_path.glob(".*.part"))
 
 
 def test_frames_stay_in_the_file(tmp_path):
     movie = make_movie(15.0)
     path, _ = make_file(tmp_path / "a.h5", movie=movie)
-    frames = HDF5Frames(path, "/movie/frames")
+    with open_input(path) as source:
+        frames = HDF5Frames(path, source.need("/movie/frames"))
     window = FrameWindow(frames, 5, 8)
     assert window.shape == (8, 48, 48)
     np.testing.assert_array_equal(window[2:4, 10:20], movie.frames[7:9, 10:20])
@@ -158,7 +161,7 @@ def test_files_that_are_not_hdf5_or_cut_short(tmp_path, galvanostatic):
     with h5py.File(other, "w") as file:
         file.attrs["format"] = "nexus"
     with pytest.raises(IngestError, match="nucleation-ivz' or 'nucleation-seccm"):
-        file_format(other)
+        read_any(other)
 
 
 def test_a_doubled_frame_is_no_mistake(galvanostatic):

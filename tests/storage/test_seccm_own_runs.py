@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from nucleation_bluesky.callbacks.journal import Journal
-from nucleation_bluesky.storage.analyse import analyse_any_run
+from nucleation_bluesky.storage.analyse_any import analyse_any_run
 from nucleation_bluesky.storage.courier_files import CourierFiles
 from nucleation_bluesky.storage.event_table import IncompleteRunError
 from nucleation_bluesky.storage.read_seccm import load_landings

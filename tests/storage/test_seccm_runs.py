@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from nucleation_bluesky.contract.documents import START_KEY
-from nucleation_bluesky.storage.analyse import analyse_any_file, analyse_any_run
+from nucleation_bluesky.storage.analyse_any import analyse_any_file, analyse_any_run
 from nucleation_bluesky.storage.courier_files import CourierFiles
 from nucleation_bluesky.storage.ingest import ingest_file
 from nucleation_bluesky.storage.read_seccm import load_landings
