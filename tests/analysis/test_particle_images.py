@@ -8,6 +8,7 @@ from nucleation_bluesky.analysis.particle_images import (
     measure_labels,
     segment_image,
 )
+from nucleation_bluesky.analysis.particle_images.clear import by_threshold, choose
 from scipy import ndimage
 from tests.support.micrographs import (
     annotate,
@@ -145,3 +146,31 @@ def test_nothing_on_an_empty_image():
 def test_bad_input(image, options, word):
     with pytest.raises(ValueError, match=word):
         find_particles(image, **options)
+
+
+def test_groups_on_a_clear_image_are_parted():
+    y, x = np.mgrid[:300, :300]
+    image, n = np.zeros((300, 300)), 0
+    for cy, cx, turn in ((60, 60, 0), (60, 220, 1), (150, 140, 2), (230, 60, 3), (230, 225, 4)):
+        for k in range(5):  # a winding chain of discs that overlap
+            angle = turn + 0.8 * (k % 2)
+            oy, ox = cy + 20 * (k - 2) * np.sin(angle), cx + 20 * (k - 2) * np.cos(angle)
+            image[np.hypot(y - oy, x - ox) < 11.5] = 1.0
+            n += 1
+    rng = np.random.default_rng(0)
+    image = ndimage.gaussian_filter(image, 1.0) + 0.05 * rng.normal(size=image.shape)
+    labels = by_threshold(ndimage.gaussian_filter(image, 1.0), np.ones(image.shape, bool), 12.0)
+    assert labels.max() == n
+    found = segment_image(image)
+    assert abs(found.labels.max() - n) <= 0.12 * n
+    diameter = 2 * np.sqrt(np.bincount(found.labels.ravel())[1:].mean() / np.pi)
+    assert diameter == pytest.approx(22.0, rel=0.1)
+
+
+def test_a_threshold_is_not_trusted_where_grey_values_are_one_class():
+    rng = np.random.default_rng(1)
+    texture = ndimage.gaussian_filter(rng.normal(size=(200, 200)), 3.0)
+    image = (texture - texture.min()) / np.ptp(texture)
+    labels = np.zeros(image.shape, dtype=np.int32)
+    labels[90:110, 90:110] = 1
+    assert choose(image, np.ones(image.shape, bool), labels, 12.0) is labels

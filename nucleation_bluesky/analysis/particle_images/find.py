@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from nucleation_bluesky.analysis.particle_images.annotations import annotation_mask
+from nucleation_bluesky.analysis.particle_images.clear import choose
 from nucleation_bluesky.analysis.particle_images.outlines import refine_outlines
 from nucleation_bluesky.analysis.particle_images.selection import (
     Candidates,
@@ -61,7 +62,8 @@ def segment_image(
 
     Extremal regions of four scales are scored by the contrast along their outline and by their
     shape; the best disjoint ones are kept, split at their necks, and outlined at their own
-    half-height. What was drawn on the image is left out.
+    half-height. Where grey values form two classes, a threshold with the groups parted may explain
+    the image better; see `clear`. What was drawn on the image is left out.
 
     Parameters
     ----------
@@ -103,6 +105,7 @@ def segment_image(
     smooth = np.asarray(ndimage.gaussian_filter(best * unit, 1.0))
     labels = refine_outlines(smooth, labels, usable)
     labels = without_debris(smooth, usable, _drop_small(labels, smallest))
+    labels = _drop_small(choose(best * unit, usable, labels, np.pi / 4 * smallest**2), smallest)
     return Segmentation(
         labels,
         "bright" if best > 0 else "dark",
