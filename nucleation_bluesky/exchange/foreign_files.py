@@ -10,6 +10,7 @@ from nucleation_bluesky.exchange.fields import ExchangeError, Field
 from nucleation_bluesky.exchange.foreign_run import Content, data_key
 from nucleation_bluesky.exchange.gwyddion import read_gwy
 from nucleation_bluesky.exchange.igor import IgorCurve, read_ibw
+from nucleation_bluesky.storage.parsers import one_sentence
 
 SUFFIXES = (".ibw", ".gwy")
 
@@ -71,10 +72,8 @@ def read_picture(path: Path, kind: str, pixel_size: float | None) -> Content:
     """
     if not path.is_file():
         raise ExchangeError(f"there is no file {path}")
-    try:
+    with one_sentence(f"{path.name} cannot be read as a picture", ExchangeError):
         picture = np.asarray(skimage.io.imread(path))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ExchangeError(f"{path.name} cannot be read as a picture ({error})") from None
     if picture.ndim == 3 and picture.shape[2] in (3, 4):
         picture = picture[..., :3].mean(axis=2)
     if picture.ndim != 2 or min(picture.shape) < 8:

@@ -1,6 +1,5 @@
 """Gwyddion's native format (.gwy) through ``gwyfile``."""
 
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ import numpy as np
 from gwyfile.objects import GwyContainer, GwyDataField, GwySIUnit
 
 from nucleation_bluesky.exchange.fields import ExchangeError, Field
-
-# what the reader raises for files that are none
-UNREADABLE = (AssertionError, IndexError, KeyError, OSError, TypeError, ValueError, struct.error)
+from nucleation_bluesky.exchange.gwyddion_structure import check_structure
+from nucleation_bluesky.storage.parsers import one_sentence
 
 
 def write_gwy(path: Path, fields: Sequence[Field], *, comment: str = "") -> Path:
@@ -73,10 +71,12 @@ def read_gwy(path: Path) -> list[Field]:
     ExchangeError
         If it is no Gwyddion file or holds no channels.
     """
-    try:
-        container: Any = gwyfile.load(str(path))
-    except UNREADABLE as error:
-        raise ExchangeError(f"{path.name} cannot be read as a Gwyddion file ({error})") from None
+    with one_sentence(f"{path.name} cannot be read as a Gwyddion file", ExchangeError):
+        check_structure(path.read_bytes())
+        return _channels(path, gwyfile.load(str(path)))
+
+
+def _channels(path: Path, container: Any) -> list[Field]:
     found = []
     numbers = sorted(
         int(key.split("/")[1])

@@ -10,6 +10,7 @@ import numpy as np
 from igor2 import binarywave
 
 from nucleation_bluesky.exchange.fields import ExchangeError, Field
+from nucleation_bluesky.storage.parsers import one_sentence
 
 # What the instrument records in these channels, by the beginning of their labels (Asylum's own
 # convention: SI without prefixes; the wave itself carries one unit for all its channels)
@@ -18,11 +19,8 @@ UNITS: Mapping[str, str] = {
     "lvdt": "m", "phase": "deg", "current": "A", "cur": "A", "bias": "V", "potential": "V",
     "userin": "V", "lateral": "V", "freq": "Hz", "time": "s",
 }  # fmt: skip
-# what the reader raises for files that are none: it checks by assertions and by unpacking
-UNREADABLE = (
-    AssertionError, AttributeError, IndexError, KeyError, MemoryError, NotImplementedError, OSError,
-    OverflowError, TypeError, ValueError, struct.error,
-)  # fmt: skip
+VERSION = 5
+HEADERS = 384  # bytes of version 5, whose 16-bit words add up to 0
 HEIGHTS = ("height", "zsensor", "zsnsr")
 
 
@@ -87,18 +85,29 @@ def read_ibw(path: Path) -> IgorImage | IgorCurve:
     ExchangeError
         If it is no wave, holds no numbers, or its axes are in unknown units.
     """
-    try:
-        wave = binarywave.load(str(path))["wave"]
-    except UNREADABLE as error:
+    with one_sentence(f"{path.name} cannot be read as an Igor binary wave", ExchangeError):
+        _check_headers(path)
+        return _wave(path, binarywave.load(str(path))["wave"])
+
+
+def _check_headers(path: Path) -> None:
+    """Raise unless the headers add up: the reader allocates whatever sizes they claim."""
+    with path.open("rb") as stream:
+        raw = stream.read(HEADERS)
+    order = next((o for o in "<>" if raw[:2] == struct.pack(f"{o}h", VERSION)), None)
+    if order is None:
+        raise ExchangeError(f"{path.name} is no Igor binary wave of version {VERSION}")
+    if len(raw) < HEADERS or sum(struct.unpack(f"{order}{HEADERS // 2}H", raw)) & 0xFFFF:
         raise ExchangeError(
-            f"{path.name} cannot be read as an Igor binary wave ({error})"
-        ) from None
+            f"{path.name} cannot be read as an Igor binary wave (its headers are damaged)"
+        )
+
+
+def _wave(path: Path, wave: Mapping) -> IgorImage | IgorCurve:
     data = np.asarray(wave["wData"])
     if data.dtype.kind not in "fiu" or not data.size:
         raise ExchangeError(f"{path.name} holds no real numbers")
     header, note = wave["wave_header"], _note(wave.get("note", b""))
-    if "sfA" not in header:
-        raise ExchangeError(f"{path.name}: waves older than version 5 are not supported")
     steps = [float(v) for v in header["sfA"]]
     starts = [float(v) for v in header["sfB"]]
     axis_unit = _text(header["dimUnits"][0]) or "m"

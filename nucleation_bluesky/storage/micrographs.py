@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from nucleation_bluesky.contract.quantities import parse_quantity
+from nucleation_bluesky.storage.parsers import one_sentence
 
 # a resolution coarser than this is that of a printer or a screen, not of a microscope, m per px
 COARSEST_PIXEL = 20e-6
@@ -68,50 +69,38 @@ def read_micrograph(path: str | Path, page: int | None = None) -> Micrograph:
 
 
 def _read_tiff(path: Path, page: int | None) -> tuple[np.ndarray, float | None, str]:
-    try:
-        with tifffile.TiffFile(path) as tif:
-            count = len(tif.pages)
-            _check_page(path, count, page)
-            chosen: Any = tif.pages[0 if page is None else page - 1]
-            array = np.asarray(chosen.asarray())
-            if chosen.photometric == tifffile.PHOTOMETRIC.PALETTE and chosen.colormap is not None:
-                array = np.moveaxis(np.asarray(chosen.colormap)[:, array], 0, -1)
-            elif array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] > 4:
-                array = np.moveaxis(array, 0, -1)
-            if chosen.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
-                array = np.iinfo(array.dtype).max - array
-            if chosen.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype == bool:
-                array = ~array
-            return array, *_tiff_pixel_size(tif, chosen)
-    except (tifffile.TiffFileError, OSError, IndexError, KeyError, RuntimeError) as error:
-        raise MicrographError(f"{path}: not a readable TIFF ({error})") from error
-    except ValueError as error:
-        if isinstance(error, MicrographError):
-            raise
-        raise MicrographError(f"{path}: not a readable TIFF ({error})") from error
+    with (
+        one_sentence(f"{path}: not a readable TIFF", MicrographError),
+        tifffile.TiffFile(path) as tif,
+    ):
+        count = len(tif.pages)
+        _check_page(path, count, page)
+        chosen: Any = tif.pages[0 if page is None else page - 1]
+        array = np.asarray(chosen.asarray())
+        if chosen.photometric == tifffile.PHOTOMETRIC.PALETTE and chosen.colormap is not None:
+            array = np.moveaxis(np.asarray(chosen.colormap)[:, array], 0, -1)
+        elif array.ndim == 3 and array.shape[0] in (3, 4) and array.shape[2] > 4:
+            array = np.moveaxis(array, 0, -1)
+        if chosen.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
+            array = np.iinfo(array.dtype).max - array
+        if chosen.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype == bool:
+            array = ~array
+        return array, *_tiff_pixel_size(tif, chosen)
 
 
 def _read_other(path: Path, page: int | None) -> tuple[np.ndarray, float | None, str]:
-    try:
-        with Image.open(path) as image:
-            count = getattr(image, "n_frames", 1)
-            _check_page(path, count, page)
-            if page is not None:
-                image.seek(page - 1)
-            dpi = image.info.get("dpi")
-            if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
-                image = image.convert("RGBA" if image.mode in ("P", "PA") else "RGB")  # noqa: PLW2901
-            elif image.mode == "1":
-                image = image.convert("L")  # noqa: PLW2901
-            array = np.asarray(image)
-    except UnidentifiedImageError as error:
-        raise MicrographError(
-            f"{path}: not an image this program reads; give TIFF or PNG"
-        ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, MicrographError):
-            raise
-        raise MicrographError(f"{path}: not a readable image ({error})") from error
+    what = f"{path}: not an image this program reads; give TIFF or PNG"
+    with one_sentence(what, MicrographError), Image.open(path) as image:
+        count = getattr(image, "n_frames", 1)
+        _check_page(path, count, page)
+        if page is not None:
+            image.seek(page - 1)
+        dpi = image.info.get("dpi")
+        if image.mode in ("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"):
+            image = image.convert("RGBA" if image.mode in ("P", "PA") else "RGB")  # noqa: PLW2901
+        elif image.mode == "1":
+            image = image.convert("L")  # noqa: PLW2901
+        array = np.asarray(image)
     if dpi and dpi[0] > 0:
         size = 0.0254 / float(dpi[0])
         if size < COARSEST_PIXEL:

@@ -6,7 +6,6 @@ found by their names, whatever blanks these have; their unit is what stands in p
 """
 
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,17 +17,13 @@ from nucleation_bluesky.analysis.seccm.electrochemistry import TECHNIQUES, guess
 from nucleation_bluesky.analysis.seccm.hopping import Hop, Motion, motion, split_hops
 from nucleation_bluesky.analysis.seccm.trace import Trace
 from nucleation_bluesky.storage.hdf5_input import IngestError, file_sha256
+from nucleation_bluesky.storage.parsers import one_sentence
 from nucleation_bluesky.storage.seccm_data import Channel, Landing, LandingSet
 from nucleation_bluesky.storage.tdms_channels import find_group, plain_name, read_columns
 
 FORMAT = "tdms-hopping"
 SUFFIX = ".tdms"
 GROUP = "Data"
-# what npTDMS raises on a damaged byte, or on a type of data that it does not read
-_READ_ERRORS = (
-    OSError, ValueError, KeyError, EOFError, struct.error, IndexError, TypeError, AttributeError,
-    NotImplementedError, OverflowError, ZeroDivisionError, MemoryError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,16 +105,12 @@ def read_tdms(path: Path | str, options: TdmsOptions | None = None) -> TdmsRecor
     path, options = Path(path), options or TdmsOptions()
     if not path.is_file():
         raise IngestError(f"{path.name}: there is no such file ({path})")
-    try:
-        with TdmsFile.open(path) as file:
-            columns, units = read_columns(path, find_group(path, file, options.group))
-            properties = {str(k): str(v) for k, v in file.properties.items()}
-    except IngestError:
-        raise
-    except _READ_ERRORS as exc:
-        raise IngestError(f"{path.name}: this is not a TDMS file, or it is damaged ({exc})") from (
-            None
-        )
+    with (
+        one_sentence(f"{path.name}: this is not a TDMS file, or it is damaged", IngestError),
+        TdmsFile.open(path) as file,
+    ):
+        columns, units = read_columns(path, find_group(path, file, options.group))
+        properties = {str(k): str(v) for k, v in file.properties.items()}
     return _record(path, options, columns, units, properties)
 
 

@@ -13,12 +13,13 @@ from nexusformat.nexus import nxload
 from nucleation_bluesky.analysis.site_results import add_maps
 from nucleation_bluesky.exchange.export import Exportable, export, of_film_file
 from nucleation_bluesky.exchange.fields import ExchangeError, Field, Stack, fields_of
-from nucleation_bluesky.exchange.foreign_files import read_foreign
+from nucleation_bluesky.exchange.foreign_files import read_foreign, read_picture
 from nucleation_bluesky.exchange.gwyddion import read_gwy, write_gwy
 from nucleation_bluesky.exchange.igor import read_ibw
 from nucleation_bluesky.exchange.imagej import write_stack
 from nucleation_bluesky.exchange.nexus import write_nexus
 from nucleation_bluesky.exchange.tables import write_csv
+from PIL import Image
 
 from tests.exchange.ibw import write_ibw
 from tests.support.ramp_samples import make_ramps
@@ -162,3 +163,55 @@ def test_nothing_to_export_is_said(tmp_path):
         export(Exportable("x"), ["gwy"], tmp_path)
     with pytest.raises(ExchangeError, match="'docx' is no format"):
         export(Exportable("x"), ["docx"], tmp_path)
+
+
+def damaged(raw, seed):
+    rng = np.random.default_rng(seed)
+    raw = bytearray(raw)
+    for _ in range(rng.integers(1, 5)):
+        raw[rng.integers(0, min(rng.choice([64, 400, len(raw)]), len(raw)))] = rng.choice(
+            [0, 1, 127, 128, 255]
+        )
+    return bytes(raw if seed % 8 else raw[: rng.integers(0, len(raw))])
+
+
+@pytest.mark.parametrize("name", ["a.ibw", "a.gwy", "a.tif", "a.png", "a.jpg"])
+def test_damaged_files_give_one_sentence(tmp_path, name):
+    path, rng = tmp_path / name, np.random.default_rng(0)
+    if name == "a.ibw":
+        write_ibw(path, rng.normal(size=(9, 9)), steps=(1e-8, 1e-8))
+    elif name == "a.gwy":
+        write_gwy(path, [Field("h", rng.normal(size=(9, 9)), "m", (1e-9, 1e-9))])
+    else:
+        Image.fromarray(rng.integers(0, 255, (40, 50), dtype=np.uint8)).save(path)
+    raw, refused = path.read_bytes(), []
+    for seed in range(60):
+        path.write_bytes(damaged(raw, seed))
+        try:
+            read_foreign(path) if name in ("a.ibw", "a.gwy") else read_picture(path, "SEM", None)
+        except ExchangeError as error:
+            refused.append(str(error))
+    assert len(refused) > 5
+    assert all(text.startswith(name) and "\n" not in text for text in refused)
+
+
+def test_damaged_headers_of_igor_allocate_nothing(tmp_path):
+    """The count of points is made enormous; the headers no longer add up."""
+    path = tmp_path / "a.ibw"
+    write_ibw(path, np.ones((9, 9)), steps=(1e-8, 1e-8))
+    raw = bytearray(path.read_bytes())
+    raw[64 + 15] = 0x7F
+    path.write_bytes(bytes(raw))
+    with pytest.raises(ExchangeError, match="headers are damaged"):
+        read_foreign(path)
+
+
+def test_a_text_without_end_in_a_gwyddion_file_ends(tmp_path, field):
+    """gwyfile alone would go round for ever."""
+    path = write_gwy(tmp_path / "a.gwy", [field])
+    raw = bytearray(path.read_bytes())
+    at = raw.rindex(b"Source\0s") + len(b"Source\0s")
+    raw[at:] = raw[at:].replace(b"\0", b"x")
+    path.write_bytes(bytes(raw))
+    with pytest.raises(ExchangeError, match="has no end"):
+        read_gwy(path)
