@@ -1,10 +1,16 @@
-"""What watching a run costs its RunEngine: map segments with and without a live view, interleaved.
+"""What watching a run costs its RunEngine: blocks of sites with and without live views, in one run.
 
-The live view is the page's server polled every second by a client, and the PNG writer, each in a
-process of its own that follows the journal. Run: ``python -m benchmarks live_view``.
+Live views are the terminal's progress and the best-effort tables, on the RunEngine's thread, and in
+processes of their own, which follow the journal, the page's server asked every second and the PNG
+writer. In every second block the displays get no documents and the processes are stopped. The
+thread's own CPU time is compared, so that other work on the machine does not count.
+Run: ``python -m benchmarks live_view``.
 """
 
 import argparse
+import contextlib
+import io
+import signal
 import subprocess
 import sys
 import time
@@ -12,12 +18,15 @@ import urllib.request
 from typing import Any
 
 import numpy as np
+from nucleation_bluesky.callbacks.best_effort import BestEffortTables
+from nucleation_bluesky.callbacks.progress import MapProgress
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
+from rich.console import Console
 
 from benchmarks.bench_session import bench_session
 from benchmarks.report import show, write_json
 
-ROWS = 8
+BLOCK = 64  # sites
 
 
 class Viewer:
@@ -39,6 +48,11 @@ class Viewer:
         )
         self._client = subprocess.Popen([sys.executable, "-c", code, self.address])
 
+    def show(self, on: bool) -> None:
+        """Let the three processes run, or stop them."""
+        for process in (self._client, self._picture, self._page):
+            process.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
+
     def close(self) -> None:
         """End the three processes."""
         for process in (self._client, self._picture, self._page):
@@ -46,64 +60,99 @@ class Viewer:
             process.wait(10)
 
 
-def site_times(bench: Any, uid: str) -> np.ndarray:
-    """Wall time from one site's event to the next, s."""
-    return np.diff(bench.events(uid, "start_utc"))
+class Alternating:
+    """Passes documents to displays in every second block of sites, and takes times."""
+
+    def __init__(self, displays: list[Any], viewer: Viewer) -> None:
+        self._displays, self._viewer = displays, viewer
+        self._primary, self._sites, self._mark = "", 0, 0.0
+        self.on = True
+        self.site: dict[bool, list[float]] = {True: [], False: []}  # CPU of a site, whole thread
+        self.wall: dict[bool, list[float]] = {True: [], False: []}
+        self.display: list[float] = []  # CPU of the displays, an event
+        self._began = 0.0
+
+    def __call__(self, name: str, doc: Any) -> None:
+        """Take a document, on the RunEngine's thread."""
+        if name == "descriptor" and doc["name"] == "primary":
+            self._primary = doc["uid"]
+        ours = name == "event" and doc["descriptor"] == self._primary
+        if ours:
+            now, wall = time.thread_time(), time.perf_counter()
+            if self._sites % BLOCK > 1:  # not the one in which it was changed
+                self.site[self.on].append(now - self._mark)
+                self.wall[self.on].append(wall - self._began)
+            self._mark, self._began = now, wall
+            if self._sites % BLOCK == 0:
+                self.on = (self._sites // BLOCK) % 2 == 0
+                self._viewer.show(self.on)
+            self._sites += 1
+        if self.on or not ours:
+            began = time.thread_time()
+            with contextlib.redirect_stdout(io.StringIO()):
+                for display in self._displays:
+                    display(name, doc)
+            if ours:
+                self.display.append(time.thread_time() - began)
+
+
+def ms(values: list[float]) -> dict[str, float]:
+    """Mean, median and 99th percentile, ms."""
+    found = np.asarray(values) * 1e3
+    return {
+        "mean": float(found.mean()),
+        "median": float(np.median(found)),
+        "p99": float(np.percentile(found, 99)),
+    }
 
 
 def main() -> None:
     """Measure, show, store."""
     parser = argparse.ArgumentParser(prog="live_view", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--edge", type=int, default=48, help="rows and columns of the map")
     parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
-    times: dict[str, list[np.ndarray]] = {"without": [], "with": []}
     with bench_session(options.seed) as bench:
         instrument: Any = bench.session.instrument
-        pitch = 50e-9
-        uids: list[tuple[str, str]] = []
-        for number in range(2 * options.repeats):
-            kind = ("without", "with")[(number + number // 2) % 2]
-            origin = (-8e-6 + number * ROWS * pitch * 1.2, 0.0)
-            viewer = Viewer(bench.session.data) if kind == "with" else None
-            time.sleep(3)  # the viewers have started
-            plan = nucleation_map(
-                instrument, rows=4 * ROWS, cols=ROWS, pitch=pitch, origin=origin,
-                image_before_after=False,
-            )  # fmt: skip
-            uids.append((kind, bench.measure(plan)))
-            if viewer is not None:
-                with urllib.request.urlopen(viewer.address + "state.json") as answer:
-                    assert b'"uid"' in answer.read()
-                viewer.close()
-        for kind, uid in uids:
-            if not bench.session.wait_delivered([uid], 180):
-                raise RuntimeError("a run did not reach Tiled")
-            times[kind].append(site_times(bench, uid))
-    summary = {
-        kind: {
-            "sites": sum(map(len, parts)),
-            "median": float(np.median(np.concatenate(parts))),
-            "p99": float(np.percentile(np.concatenate(parts), 99)),
-            "run_medians": [float(np.median(part)) for part in parts],
-        }
-        for kind, parts in times.items()
+        viewer = Viewer(bench.session.data)
+        try:
+            progress = MapProgress(Console(file=io.StringIO(), force_terminal=True))
+            alternating = Alternating([progress, BestEffortTables(maps=True)], viewer)
+            bench.session.RE.subscribe(alternating)
+            edge = options.edge
+            bench.measure(
+                nucleation_map(
+                    instrument, rows=edge, cols=edge, pitch=50e-9, image_before_after=False
+                )
+            )
+            viewer.show(on=True)
+            with urllib.request.urlopen(viewer.address + "state.json") as answer:
+                assert f'"done": {edge**2}'.encode() in answer.read().replace(b":", b": ")
+        finally:
+            viewer.show(on=True)
+            viewer.close()
+    parts = {
+        "RunEngine's thread, live views on": ms(alternating.site[True]),
+        "RunEngine's thread, live views off": ms(alternating.site[False]),
+        "displays on that thread": ms(alternating.display),
+        "wall time of a site, on": ms(alternating.wall[True]),
+        "wall time of a site, off": ms(alternating.wall[False]),
     }
-    pairs = np.subtract(summary["with"]["run_medians"], summary["without"]["run_medians"])
-    added = {
-        "median_of_medians": summary["with"]["median"] - summary["without"]["median"],
-        "per_pair_median": float(np.median(pairs)),
-        "per_pair_range": [float(pairs.min()), float(pairs.max())],
-    }
-    show(
-        "Time from site to site, ms",
-        ["live view", "sites", "median", "p99"],
-        [
-            [kind, str(s["sites"]), f"{s['median'] * 1e3:.2f}", f"{s['p99'] * 1e3:.2f}"]
-            for kind, s in summary.items()
-        ],
+    added = np.mean(alternating.site[True]) - np.mean(alternating.site[False])
+    error = np.sqrt(
+        sum(np.var(values, ddof=1) / len(values) for values in alternating.site.values())
     )
-    write_json("live_view", {"summary": summary, "added": added})
+    rows = [
+        [name, *(f"{t[k]:.2f}" for k in ("mean", "median", "p99"))] for name, t in parts.items()
+    ]
+    show("CPU of a site, ms", ["", "mean", "median", "p99"], rows)
+    print(f"live views add {added * 1e3:.2f} +- {error * 1e3:.2f} ms a site to the thread")
+    if options.save:
+        write_json("live_view", {
+            "sites": {str(on): len(v) for on, v in alternating.site.items()}, "block": BLOCK,
+            "parts_ms": parts, "added_ms": added * 1e3, "added_standard_error_ms": error * 1e3,
+        })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ class MapProgress:
     def __call__(self, name: str, document: Mapping[str, Any]) -> None:
         """Take a document."""
         try:
-            if self.summary.take(name, document):
+            # a stock plan has no technique: what it measures is in bluesky's own tables
+            if self.summary.take(name, document) and self.summary.technique:
                 self._show(name)
         except Exception:  # a display must never end a run whose bias is on
             logger.exception("the progress display failed")

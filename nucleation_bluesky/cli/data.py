@@ -31,7 +31,7 @@ from nucleation_bluesky.storage.analysis_result import AnalysisResult
 from nucleation_bluesky.storage.ingest import ingest_file
 from nucleation_bluesky.storage.result_files import write_result as write_file
 from nucleation_bluesky.storage.results import write_result as write_to_tiled
-from nucleation_bluesky.storage.runs import find_runs, open_run, series_of
+from nucleation_bluesky.storage.runs import RunInfo, find_runs, open_run, series_of
 from nucleation_bluesky.storage.seccm_result import SeccmResult
 from nucleation_bluesky.storage.server import ServerError, connect
 from nucleation_bluesky.storage.tdms import TdmsOptions
@@ -146,15 +146,29 @@ def _runs_command(app: typer.Typer) -> None:
                 state=state,
                 limit=limit,
             )
-            table = Table("uid", "no.", "time", "plan", "sample", "operator", "state", "events")
-            for info in found:
-                when = datetime.fromtimestamp(info.time).astimezone()
-                table.add_row(
-                    *(info.uid[:8], str(info.scan_id or ""), f"{when:%Y-%m-%d %H:%M}", info.plan),
-                    *(info.sample, info.operator, info.state),
-                    str(info.num_events.get("primary", "")),
-                )
-            console.print(table)
+            console.print(_runs_table(found))
+
+
+def _runs_table(found: list[RunInfo]) -> Table:
+    """Return a table of runs; who measured is told where anybody has said so."""
+    columns = {
+        "uid": [info.uid[:8] for info in found],
+        "no.": [str(info.scan_id or "") for info in found],
+        "time": [f"{datetime.fromtimestamp(info.time):%Y-%m-%d %H:%M}" for info in found],
+        "plan": [info.plan for info in found],
+        "sample": [info.sample for info in found],
+        "operator": [info.operator for info in found],
+        "state": [info.state for info in found],
+        "events": [str(info.num_events.get("primary", "")) for info in found],
+    }
+    if not any(columns["operator"]):
+        del columns["operator"]
+    table = Table()
+    for name in columns:
+        table.add_column(name, no_wrap=name in ("uid", "time"))
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
 
 
 def _serve_command(app: typer.Typer) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -55,27 +56,27 @@ def _ledger(config: Configuration) -> str:
 
 
 def _instrument(config: Configuration) -> str:
-    from nucleation_bluesky.session.virtual import VirtualInstrument  # noqa: PLC0415
+    from nucleation_bluesky.session.instruments import (  # noqa: PLC0415
+        make_instrument,
+        start_virtual,
+    )
 
-    instrument, virtual = config.instrument, None
-    if instrument.virtual.enabled:
-        virtual = VirtualInstrument(instrument, config.data_directory.absolute() / "logs")
-        virtual.wait_ready()
-    try:
-        from nucleation_bluesky.devices.afm import AfmInstrument  # noqa: PLC0415
-
-        device = AfmInstrument(instrument.prefix, name=instrument.name)
+    with ExitStack() as stack:
+        virtual = config.instrument.virtual.enabled
+        if virtual:
+            started = start_virtual(config, config.data_directory.absolute() / "logs")
+            stack.callback(started.stop)
+            started.wait_ready()
+        device = make_instrument(config)
+        stack.callback(device.destroy)  # before its controller ends, else libca complains
         device.connect()
         clock = device.controller.measure_clock()
         state = ControllerState(int(device.controller.state.get())).label
-        kind = "virtual instrument" if virtual is not None else "controller"
         return (
-            f"{kind} at {instrument.prefix}, state {state}, clock "
-            f"{clock.utc_offset * 1e3:+.1f} +/- {clock.uncertainty * 1e3:.1f} ms"
+            f"{'virtual instrument' if virtual else 'controller'} at {config.instrument.prefix}, "
+            f"state {state}, clock {clock.utc_offset * 1e3:+.1f} +/- "
+            f"{clock.uncertainty * 1e3:.1f} ms"
         )
-    finally:
-        if virtual is not None:
-            virtual.stop()
 
 
 def _environment(config: Configuration) -> str:

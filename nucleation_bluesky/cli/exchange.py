@@ -36,7 +36,13 @@ from nucleation_bluesky.storage.runs import open_run
 from nucleation_bluesky.storage.server import connect
 
 FormatOption = Annotated[
-    list[str], typer.Option("--format", "-f", help=f"One or more of: {', '.join(FORMATS)}.")
+    list[str] | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help=f"One or more of: {', '.join(FORMATS)}; by default as configured.",
+        show_default=False,
+    ),
 ]
 SampleOption = Annotated[str, typer.Option(help="Sample identifier.")]
 
@@ -68,24 +74,29 @@ def _export_command(app: typer.Typer) -> None:
             str,
             typer.Argument(help="A run ('latest', number, uid), a result (.nc), or a film (.h5)."),
         ],
-        formats: FormatOption = ["gwy"],  # noqa: B006 - typer copies it
-        out: Annotated[Path, typer.Option(help="Directory to write to.")] = Path("export"),
+        formats: FormatOption = None,
+        out: Annotated[
+            Path | None, typer.Option(help="Directory to write to; by default as configured.")
+        ] = None,
         allow_partial: PartialOption = False,
         config: ConfigOption = None,
         data: DataOption = None,
     ) -> None:
         """Export maps, topographies, films, tables and documents for other programs."""
         with errors_in_one_sentence(*EXPECTED):
-            path = Path(target)
+            path, chosen = Path(target), configuration(config, data)
+            wanted = formats or list(chosen.export.formats)
+            directory = out or chosen.export.directory
             if path.is_file():
                 source: Exportable = (
                     of_result_file(path) if path.suffix == ".nc" else of_film_file(path)
                 )
-                written = export(source, formats, out)
+                written = export(source, wanted, directory)
             else:
-                with serving(configuration(config, data)) as server:
+                with serving(chosen) as server:
                     run = open_run(connect(server), _which(target))
-                    written = export(of_run(run, allow_partial=allow_partial), formats, out)
+                    source = of_run(run, allow_partial=allow_partial)
+                    written = export(source, wanted, directory)
             for file in written:
                 console.print(str(file), soft_wrap=True)
 

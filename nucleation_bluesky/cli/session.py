@@ -14,9 +14,11 @@ from nucleation_bluesky.session.config import CONFIG_VARIABLE, DATA_VARIABLE, PR
 
 BANNER = """\
 nucleation_bluesky: sample '{sample}', data in {data}
-  overview            plans and devices        RE({name}...)  run a plan
-  help(nucleation_map)  arguments              %wa %mov %ct   positions, move, count
+  overview         plans and devices         RE({plan}(...))   run a plan
+  %wa %mov %ct     positions, move, count    help({plan})      its arguments
+  catalog[-1]      the latest run            maps(run)         its results
 """
+FIRST_PLAN = {"afm": "nucleation_map", "seccm": "landing"}
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,9 @@ def register(app: typer.Typer) -> None:
         settings = Config()
         settings.InteractiveShell.xmode = "Minimal"  # one sentence; %xmode Context shows where
         settings.TerminalInteractiveShell.banner2 = BANNER.format(
-            sample=chosen.sample.name, data=chosen.data_directory, name="plan("
+            sample=chosen.sample.name,
+            data=chosen.data_directory,
+            plan=FIRST_PLAN[chosen.instrument.family],
         )
         settings.InteractiveShellApp.exec_files = [
             str(path) for path in sorted((PROFILE / "startup").glob("*.py"))

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from nucleation_bluesky.contract.enums import SafeState
 from nucleation_bluesky.session.config_environment import EnvironmentConfig
+from nucleation_bluesky.session.config_export import ExportConfig
 from nucleation_bluesky.session.config_queue import QueueConfig
 from nucleation_bluesky.session.config_seccm import SeccmConfig, with_family_defaults
 from nucleation_bluesky.session.quantities import Metre, MolarVolume, Radian, Second, Volt
@@ -179,6 +180,7 @@ class Configuration(Section):
     environment: EnvironmentConfig = EnvironmentConfig()
     tiled: TiledConfig = TiledConfig()
     queue: QueueConfig = QueueConfig()
+    export: ExportConfig = ExportConfig()
     metadata: dict[str, str | float | int | bool] = Field(
         default_factory=dict, description="Further entries of every run's start document."
     )

@@ -21,8 +21,8 @@ from nucleation_bluesky.ledger.errors import UnknownSampleError
 from nucleation_bluesky.ledger.guard import Guard
 from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.session.config import Configuration
-from nucleation_bluesky.session.config_seccm import world_of
 from nucleation_bluesky.session.heartbeat import Heartbeat
+from nucleation_bluesky.session.instruments import make_instrument, start_virtual
 from nucleation_bluesky.session.lock import InstrumentLock
 from nucleation_bluesky.session.metadata import nucleation_block, run_engine_metadata
 from nucleation_bluesky.session.persistent import PersistentMetadata
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bluesky import RunEngine
 
     from nucleation_bluesky.session.environment_watch import EnvironmentWatch
+    from nucleation_bluesky.storage.courier_process import CourierProcess
     from nucleation_bluesky.storage.server import ServerInfo
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Session:
         self._exit = ExitStack()
         self.virtual: VirtualInstrument | None = None
         self.server: ServerInfo | None = None
+        self.courier: CourierProcess
         self.environment: EnvironmentWatch | None = None
         self.RE: RunEngine
         self.instrument: Any
@@ -144,19 +146,8 @@ class Session:
                 tiled.result()  # it waits for its server with a timeout
 
     def _start_virtual(self) -> VirtualInstrument:
-        config = self.config
-        more: dict[str, Any] = {}
-        if config.instrument.family == "seccm":
-            more["camera_prefix"] = config.seccm.camera_prefix
-            more["world"] = world_of(config.seccm, config.reference.offset)
-        return VirtualInstrument(
-            config.instrument,
-            self.data / "logs",
-            truth=self._truth,
-            trace=self._trace,
-            environment=config.environment.prefix,
-            **more,
-        )
+        logs = self.data / "logs"
+        return start_virtual(self.config, logs, truth=self._truth, trace=self._trace)
 
     def _open_ledger(self) -> None:
         from nucleation_bluesky.callbacks.journal_recovery import recover  # noqa: PLC0415
@@ -227,24 +218,14 @@ class Session:
                 return
 
     def _make_instrument(self) -> Any:
-        # imported here: ophyd makes the EPICS context, which reads the environment set above
-        config, seccm = self.config.instrument, self.config.seccm
         waveforms = self.data / "waveforms"
         waveforms.mkdir(exist_ok=True)
-        seen = config.controller_directory or ""
-        if config.family == "seccm":
-            from nucleation_bluesky.devices.seccm import SeccmInstrument  # noqa: PLC0415
-
-            made = SeccmInstrument(
-                config.prefix, name=config.name, camera_prefix=seccm.camera_prefix
-            )
-            made.set_data_directory(waveforms, seen, seccm.camera_directory or "")
-            return made
-        from nucleation_bluesky.devices.afm import AfmInstrument  # noqa: PLC0415
-
-        afm = AfmInstrument(config.prefix, name=config.name)
-        afm.set_data_directory(waveforms, seen)
-        return afm
+        seen = [self.config.instrument.controller_directory or ""]
+        if self.config.instrument.family == "seccm":
+            seen.append(self.config.seccm.camera_directory or "")
+        made = make_instrument(self.config)
+        made.set_data_directory(waveforms, *seen)
+        return made
 
     def _apply_safety(self) -> None:
         controller, safety = self.instrument.controller, self.config.safety

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from nucleation_bluesky.callbacks.best_effort import BestEffortTables
+from nucleation_bluesky.callbacks.progress import MapProgress
 from nucleation_bluesky.session.config import DATA_VARIABLE, load_configuration
 from nucleation_bluesky.session.queue.files import QueueFiles
 from nucleation_bluesky.session.session import Session
@@ -59,13 +61,18 @@ class OpenSession:
     ----------
     session : Session
     plans : dict of str to callable
+    tables : BestEffortTables
     """
 
     session: Session
     plans: dict[str, PlanFunction]
+    tables: BestEffortTables
 
     def names(self) -> dict[str, Any]:
-        """RE, the instrument under its configured name, the plans, session, catalog, overview."""
+        """RE, the instrument under its configured name, the plans, session, catalog, overview, bec.
+
+        And `maps` and `load_ramps`, which read a run of the catalog.
+        """
         session = self.session
         found: dict[str, Any] = {
             "RE": session.RE,
@@ -73,9 +80,13 @@ class OpenSession:
             **self.plans,
             "session": session,
             "overview": Overview(session, self.plans),
+            "bec": self.tables.callback,
         }
         if session.server is not None:
-            found["catalog"] = session.catalog
+            from nucleation_bluesky.storage.read import load_ramps  # noqa: PLC0415 - slow
+            from nucleation_bluesky.storage.results import maps  # noqa: PLC0415
+
+            found |= {"catalog": session.catalog, "maps": maps, "load_ramps": load_ramps}
         return found
 
 
@@ -125,7 +136,11 @@ def start(config: Path | str | None = None, *, tiled: bool = True) -> OpenSessio
     # before libca's own end in an ordinary process; a worker ends without atexit
     atexit.register(session.close)
     Finalize(None, session.close, exitpriority=100)
-    opened = OpenSession(session, session_plans(session, unattended=worker))
+    tables = BestEffortTables(maps=worker)  # a queue's log says what was measured
+    session.RE.subscribe(tables)
+    if not worker:
+        session.RE.subscribe(MapProgress())
+    opened = OpenSession(session, session_plans(session, unattended=worker), tables)
     _sessions.append(opened)
     install_magics()
     return opened

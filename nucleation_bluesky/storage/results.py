@@ -3,11 +3,13 @@
 A result's key is ``<name>-<first 8 of the run's uid>-<digest>``. The digest covers run uids,
 parameters, package version and schema: the same computation has the same key, and computing it
 again finds, or replaces, what is there; other parameters or another version give another result.
-Stock clients read a result with ``client["maps"][key].read()``.
+Stock clients read a result with ``client["maps"][key].read()``, a request for each variable; ours
+takes the same from the container ``maps-packed`` in one.
 """
 
 import hashlib
 import json
+import logging
 import math
 import re
 import time
@@ -20,12 +22,17 @@ from tiled.structures.core import Spec
 
 from nucleation_bluesky.contract.documents import RESULTS_CONTAINER, SCHEMA_VERSION
 from nucleation_bluesky.storage.event_table import IncompleteRunError
+from nucleation_bluesky.storage.packed import pack, unpack
 from nucleation_bluesky.storage.result_files import package_version
 from nucleation_bluesky.storage.runs import series_of
 
 RESULTS_KEY = "nucleation_results"  # in a run's metadata: name of the result to its key
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SPEC = "NucleationResult"
+_COORDINATE = "xarray_coord"
+PACKED_CONTAINER = f"{RESULTS_CONTAINER}-packed"
+LARGEST_PACKED = 64_000_000  # bytes; above, the data are the time, not the requests
+logger = logging.getLogger(__name__)
 
 
 class ResultError(ValueError):
@@ -140,6 +147,7 @@ def write_result(
             _link(runs, name, key)
             return key
         container.delete_contents(key, recursive=True, external_only=False)
+    packed = _write_packed(client, key, dataset)
     metadata = {
         "attrs": _plain(dataset.attrs),
         "name": name,
@@ -148,6 +156,7 @@ def write_result(
         "software": f"nucleation_bluesky {package_version()}",
         "schema": SCHEMA_VERSION,
         "sha256": digest,
+        "packed": packed,
         "created": time.time(),
         "empty": {str(n): _empty(dataset, n) for n, v in dataset.variables.items() if not v.size},
         "complete": False,
@@ -156,10 +165,27 @@ def write_result(
         key=key, metadata=metadata, specs=[Spec(_SPEC, version="1"), Spec("xarray_dataset")]
     )
     for variable_name in dataset.variables:
-        spec = "xarray_coord" if variable_name in dataset.coords else "xarray_data_var"
+        spec = _COORDINATE if variable_name in dataset.coords else "xarray_data_var"
         _write_variable(node, str(variable_name), dataset.variables[variable_name], spec)
     node.update_metadata(metadata={"complete": True}, drop_revision=True)
     _link(runs, name, key)
+    return key
+
+
+def _write_packed(client: Any, key: str, dataset: xr.Dataset) -> str:
+    """Keep the whole dataset as one array as well, for reading at once; returns its key."""
+    if dataset.nbytes > LARGEST_PACKED:
+        return ""
+    parts: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for name, variable in dataset.variables.items():
+        values = _storable(np.asarray(variable.values))
+        attrs = _plain(variable.attrs)
+        parts[name in dataset.coords][str(name)] = xr.Variable(variable.dims, values, attrs)
+    plain = xr.Dataset(*parts)
+    container = _container(client, PACKED_CONTAINER, "Results as bytes, for reading at once.")
+    if key in container:
+        container.delete_contents(key, external_only=False)
+    container.write_array(pack(plain), key=key)
     return key
 
 
@@ -198,12 +224,15 @@ def _with_empty(dataset: xr.Dataset, found: Mapping[str, Any]) -> xr.Dataset:
     return dataset
 
 
-def _container(client: Any) -> Any:
+def _container(
+    client: Any,
+    key: str = RESULTS_CONTAINER,
+    description: str = "Results computed from the runs of this catalogue.",
+) -> Any:
     try:
-        return client[RESULTS_CONTAINER]
+        return client[key]
     except KeyError:
-        metadata = {"description": "Results computed from the runs of this catalogue."}
-        return client.create_container(key=RESULTS_CONTAINER, metadata=metadata)
+        return client.create_container(key=key, metadata={"description": description})
 
 
 def _link(runs: Sequence[Any], name: str, key: str) -> None:
@@ -224,18 +253,32 @@ def read_result(client: Any, key: str) -> xr.Dataset:
     ResultError
         If there is none, or its writing was interrupted.
     """
+    key = checked_key(key.removeprefix(f"{RESULTS_CONTAINER}/"))
     try:
-        node = client[RESULTS_CONTAINER][checked_key(key.removeprefix(f"{RESULTS_CONTAINER}/"))]
+        node = client[RESULTS_CONTAINER, key]
     except KeyError:
         raise ResultError(f"there is no result '{key}'; analyse the run first") from None
-    if not node.metadata.get("complete"):
+    said = node.metadata
+    if not said.get("complete"):
         raise ResultError(f"the result '{key}' is incomplete; analyse the run again")
-    # exact types: the wide-table shortcut of the client would pass them through a table
-    dataset = node.read(optimize_wide_table=False)
-    dataset = _with_empty(dataset, node.metadata.get("empty") or {})
+    dataset = _read_packed(client, said) if said.get("packed") else None
+    if dataset is None:
+        # exact types: the wide-table shortcut of the client would pass them through a table
+        dataset = node.read(optimize_wide_table=False)
+        dataset = _with_empty(dataset, said.get("empty") or {})
     kept = ("run_uids", "parameters", "software", "schema", "created")
-    provenance = {name: node.metadata[name] for name in kept}
-    return dataset.assign_attrs({**dataset.attrs, **provenance})
+    provenance = {name: said[name] for name in kept}
+    return dataset.assign_attrs({**said["attrs"], **provenance})
+
+
+def _read_packed(client: Any, said: Mapping[str, Any]) -> xr.Dataset | None:
+    """Return the dataset from its bytes; None where they are not what was written."""
+    try:
+        dataset = unpack(np.asarray(client[PACKED_CONTAINER, said["packed"]].read()))
+    except (KeyError, ValueError) as error:
+        logger.warning("reading result '%s' variable by variable: %s", said["packed"], error)
+        return None
+    return dataset if _content_digest(dataset) == said["sha256"] else None
 
 
 def maps(run: Any, name: str = "sites", *, allow_partial: bool = False) -> xr.Dataset:

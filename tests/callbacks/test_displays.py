@@ -1,8 +1,14 @@
 import io
+import re
 
+import matplotlib.pyplot as plt
 import pytest
+from bluesky import RunEngine
+from bluesky.plans import count
+from nucleation_bluesky.callbacks.best_effort import BestEffortTables
 from nucleation_bluesky.callbacks.live_table import SiteTable
 from nucleation_bluesky.callbacks.progress import MapProgress
+from ophyd.sim import det
 from rich.console import Console
 
 ROLES = {k: f"ramp_{k}" for k in ("site", "row", "col", "termination", "stop_bias")}
@@ -95,3 +101,23 @@ def test_table_shows_the_last_sites():
     assert "-3.800" in text
     assert "-3.600" not in text.split("\n", 1)[1]
     assert "current compliance" in text
+
+
+@pytest.mark.parametrize(("technique", "maps", "printed"), [
+    ("", False, True), ("", True, True), ("afm-nucleation-map", False, False),
+    ("afm-nucleation-map", True, True),
+])  # fmt: skip
+def test_tables_are_for_stock_plans_and_for_the_log_of_a_queue(capsys, technique, maps, printed):
+    engine, block = RunEngine({}), {"technique": technique} if technique else {}
+    engine.subscribe(BestEffortTables(maps=maps))
+    engine(count([det], num=2, md={"nucleation": block}))
+    told = capsys.readouterr().out
+    assert bool(re.search(r"\|\s+det \|", told)) is printed
+    assert not plt.get_fignums()
+
+
+def test_a_stock_plan_has_no_progress_of_a_map():
+    engine, progress = RunEngine({}), MapProgress(terminal(), interval=0.0)
+    engine.subscribe(progress)
+    engine(count([det], num=2, md={"nucleation": {"sample": "s"}}))
+    assert progress.console.file.getvalue() == ""

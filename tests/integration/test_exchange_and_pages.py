@@ -1,7 +1,9 @@
 """A foreign file becomes a run, a result, files of other programs, and pages in a browser."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import gwyfile
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 import tifffile
 from nexusformat.nexus import nxload
 from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.exchange.export import FORMATS
 from nucleation_bluesky.session.access import serving
 from nucleation_bluesky.session.config import Configuration
+from nucleation_bluesky.session.config_export import Format
 from nucleation_bluesky.storage.neutral_writer import write_ivz
 from nucleation_bluesky.storage.results import maps
 from nucleation_bluesky.storage.runs import find_runs, open_run
@@ -65,6 +69,49 @@ def test_export_of_a_run(data, tmp_path):
     assert tifffile.imread(by_suffix[".tif"]).shape[-2:] == onset.shape
     lines = [json.loads(line) for line in by_suffix[".jsonl"].read_text().splitlines()]
     assert [lines[0][0], lines[-1][0]] == ["start", "stop"]
+
+
+def test_export_as_configured(data, tmp_path):
+    directory, _ = data
+    config = tmp_path / "nucleation.toml"
+    config.write_text(
+        f'data_directory = "{directory}"\n'
+        f'[export]\nformats = ["csv", "documents"]\ndirectory = "{tmp_path / "out"}"\n'
+    )
+    run("export", "latest", "--config", config)
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".csv", ".jsonl"}
+    run("export", "latest", "-f", "gwy", "--out", tmp_path / "other", "--config", config)
+    assert {path.suffix for path in (tmp_path / "other").iterdir()} == {".gwy"}
+    assert set(get_args(Format)) == set(FORMATS)
+
+
+def test_runs_are_filtered(data):
+    directory, server = data
+    (info,) = find_runs(connect(server), sample="old")
+    start = {**info.client.metadata["start"], "operator": "ada"}
+    info.client.update_metadata({"start": start}, drop_revision=True)
+    day = datetime.fromtimestamp(info.time).date()
+
+    def listed(*options):
+        return info.uid[:8] in run("runs", *options, "-d", directory)
+
+    assert listed()
+    for option, right, wrong in (
+        ("--sample", "old", "new one"),
+        ("--technique", info.technique, "none"),
+        ("--operator", "ada", "bob"),
+        ("--state", "success", "fail"),
+        ("--since", day, day + timedelta(days=1)),
+        ("--until", day, day - timedelta(days=1)),
+    ):
+        assert listed(option, right), option
+        assert not listed(option, wrong), option
+    both = ("--sample", "old", "--operator", "ada", "--since", day, "--state", "success")
+    assert listed(*both)
+    assert not listed(*both, "--technique", "none")
+    refused = CliRunner().invoke(app, ["runs", "--state", "over", "-d", str(directory)])
+    assert refused.exit_code == 1
+    assert "is not a state of a run" in refused.output
 
 
 def test_import_of_an_image(data, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from fake_ramp import FakeRamp, block, ramp_plan
 from nucleation_bluesky.storage.event_table import IncompleteRunError
+from nucleation_bluesky.storage.packed import pack
 from nucleation_bluesky.storage.read import load_ramps
 from nucleation_bluesky.storage.results import ResultError, maps, write_result
 from nucleation_bluesky.storage.runs import RunNotFoundError, find_runs, open_run
@@ -30,7 +31,7 @@ def runs(house):
         house.RE(failing())
     house.RE.unsubscribe(token)
     found = [first, second, *started]
-    assert house.courier.wait_delivered(found, 40)
+    assert house.courier.wait_delivered(found, 120)
     return found
 
 
@@ -130,7 +131,7 @@ def result(sites, **attrs):
 def test_a_resumed_map_is_read_as_one(house, runs):
     ramp = FakeRamp(house.waveforms)
     (first,) = house.RE(ramp_plan(ramp, 6))
-    assert house.courier.wait_delivered([first], 40)
+    assert house.courier.wait_delivered([first], 120)
     client = house.client
     with pytest.raises(ResultError, match="analyse it first"):
         maps(client[first])
@@ -138,7 +139,7 @@ def test_a_resumed_map_is_read_as_one(house, runs):
     assert maps(client[first]).sizes == {"site": 6}
 
     (second,) = house.RE(ramp_plan(ramp, 4, md=block(ramp, continues=first, series=first)))
-    assert house.courier.wait_delivered([second], 40)
+    assert house.courier.wait_delivered([second], 120)
     for run in (client[first], client[second]):
         assert load_ramps(run).n_sites == 10
     with pytest.raises(IncompleteRunError, match=f"run {second[:8]} continues its map"):
@@ -167,3 +168,48 @@ def test_a_partial_result_is_refused_unless_asked_for(house, runs):
     found = client.maps(runs[0], allow_partial=True)
     assert found.sizes == {"site": 20}
     assert "20 of 25 events" in found.attrs["problems"][0]
+
+
+def test_a_result_is_read_at_once_and_exactly(house, runs):
+    client = house.client
+    ds = xr.Dataset(
+        {
+            "onset": ("site", np.array([-3.7, np.nan, -3.8]), {"units": "V"}),
+            "small": ("site", np.array([1, 2, 3], dtype="i1"), {"units": "1"}),
+            "nucleated": ("site", np.array([True, False, True]), {"units": "1", "long": None}),
+            "label": ("site", np.array(["a", "bb", "é"]), {"units": "1"}),
+            "map": (("row", "col"), np.ones((2, 3), "f4"), {"units": "m"}),
+            "nothing": ("pair", np.empty(0), {"units": "m"}),
+        },
+        coords={"site": ("site", np.arange(3), {"units": "1"})},
+        attrs={"label": "x"},
+    )
+    key = write_result(client, ds, name="exact", runs=[client[runs[1]]])
+    asked = []
+    client.context.http_client.event_hooks["request"].append(lambda r: asked.append(str(r.url)))
+    fast = maps(client[runs[1]], "exact")
+    assert len(asked) <= 10, asked
+    client["maps", key].update_metadata({"packed": ""}, drop_revision=True)
+    slow = maps(client[runs[1]], "exact")
+    for found in (fast, slow):
+        assert found.attrs["label"] == "x"
+        assert set(found.coords) == {"site"}
+        assert set(found.variables) == set(ds.variables)
+        for name, variable in ds.variables.items():
+            assert found[name].dtype == variable.dtype, name
+            assert found[name].dims == variable.dims, name
+            assert found[name].attrs == variable.attrs, name
+            equal_nan = variable.dtype.kind == "f"
+            assert np.array_equal(found[name], variable, equal_nan=equal_nan), name
+
+
+def test_damaged_bytes_of_a_result_are_not_taken(house, runs, caplog):
+    client = house.client
+    key = write_result(client, result(5), name="damaged", runs=[client[runs[1]]])
+    container = client["maps-packed"]
+    for wrong in (np.zeros(50, "u1"), pack(result(5) * 2)):
+        container.delete_contents(key, external_only=False)
+        container.write_array(wrong, key=key)
+        assert np.array_equal(
+            maps(client[runs[1]], "damaged")["onset_bias"], result(5)["onset_bias"]
+        )
