@@ -10,7 +10,7 @@ from nucleation_bluesky.session.execute import execute
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import Session, SessionError
 from nucleation_bluesky.session.session_plans import session_plans
-from nucleation_bluesky.storage.analyse import analyse_any_run
+from nucleation_bluesky.storage.analyse_any import analyse_any_run
 from nucleation_bluesky.storage.runs import open_run
 
 pytestmark = pytest.mark.stack
