@@ -27,7 +27,7 @@ from nucleation_bluesky.callbacks.journal_reader import JournalReader, journals
 from nucleation_bluesky.callbacks.journal_recovery import recover
 from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
-from nucleation_bluesky.storage.analyse import analyse_any_run
+from nucleation_bluesky.storage.analyse_any import analyse_any_run
 from nucleation_bluesky.storage.catalog import RunCatalog
 from nucleation_bluesky.storage.read import load_ramps
 from nucleation_bluesky.storage.results import write_result
