@@ -76,8 +76,9 @@ def run_blocks(
     home: Path,
     *,
     lanes: int,
-    until: float,
+    until: float = float("inf"),
     keep: bool = False,
+    tiled: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Run blocks, some beside each other; yields each when it is done."""
     waiting = list(wanted)
@@ -85,7 +86,7 @@ def run_blocks(
     with zygote() as source:
         while waiting or running_:
             while waiting and len(running_) < lanes and time.monotonic() < until:
-                running_.append(_begin(source, *waiting.pop(0), seed, home, until))
+                running_.append(_begin(source, *waiting.pop(0), seed, home, until, tiled))
             if time.monotonic() >= until:
                 waiting.clear()
             time.sleep(0.2)
@@ -95,7 +96,13 @@ def run_blocks(
 
 
 def _begin(
-    source: Zygote, family: str, numbers: list[int], seed: int, home: Path, until: float
+    source: Zygote,
+    family: str,
+    numbers: list[int],
+    seed: int,
+    home: Path,
+    until: float,
+    tiled: bool,
 ) -> Lane:
     directory = home / f"{family}-{numbers[0]}"
     directory.mkdir(parents=True, exist_ok=True)
@@ -103,6 +110,7 @@ def _begin(
     job = {
         "family": family, "numbers": numbers, "seed": seed, "directory": str(directory / "stack"),
         "result": str(result), "zygote": source.address, "until": until,
+        "tiled": tiled,
     }  # fmt: skip
     # it watches the clock, carries the network and must not be kept waiting
     process = source.fork(
@@ -155,7 +163,8 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
     faults = [f for s in schedules for f in s["faults"]]
     inside = [f for f in faults if f["energised"] and f["kind"] in STOPS_RAMP]
     latency = sorted(f["safe_after"] for f in inside if f["safe_after"] is not None)
-    whole = [b for b in blocks if "tiled" in b]
+    whole = [b for b in blocks if "accounts" in b]
+    told = [b["tiled"] for b in whole if b["tiled"]]
     found = {
         "plan": plan.document(),
         "schedules": len(schedules),
@@ -187,8 +196,9 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
         + sum(b["events_told_but_lost"] for b in whole),
         "waveform_rows": sum(b["files"]["rows_read"] for b in whole),
         "waveform_rows_bad": sum(b["files"]["bad"] for b in whole),
-        "runs_in_tiled": sum(b["tiled"][0]["runs"] for b in whole),
-        "runs_differing_in_tiled": [sum(b["tiled"][n]["different"] for b in whole) for n in (0, 1)],
+        "runs_in_tiled": sum(t[0]["runs"] for t in told),
+        "runs_differing_in_tiled": [sum(t[n]["different"] for t in told) for n in (0, 1)],
+        "schedules_whose_books_were_compared": sum(len(b["schedules"]) for b in whole),
         "hangs": sum("hang" in text for s in schedules for text in s["wrong"]),
         "watchdog_trips_before_any_fault": sum(s["trips_without_fault"] for s in schedules),
         "longest_machine_stall": max((s["stall"] or 0.0 for s in schedules), default=0.0),

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import bluesky.plans as bp
 import pytest
 from benchmarks.fault_block import withdrawals
 from benchmarks.fault_inject import random_of
@@ -19,6 +20,10 @@ from benchmarks.fault_schedules import (
     running,
     summary,
 )
+from benchmarks.faults import journalled, waveform_files
+from bluesky import RunEngine
+from nucleation_bluesky.callbacks.journal import Journal
+from ophyd import Signal
 
 SEED = 2026
 FEW = [("afm", [4]), ("seccm", [5])]  # a kill -9 and a full disk; many Ctrl-C and a dead network
@@ -80,6 +85,15 @@ def test_a_pipette_left_at_the_surface_is_noticed():
     assert "only" in withdrawals([*landing, event("withdrawn", 2.5, 11e-6)], SECCM)[1][0]
 
 
+@pytest.mark.parametrize("block", [{}, {"nucleation": {"roles": {"topography": "t"}}}])
+def test_runs_that_expose_nothing_have_no_exposures(tmp_path, block):
+    engine = RunEngine({}, call_returns_result=True, context_managers=[])
+    Journal(tmp_path / "journal").attach(engine)
+    engine(bp.count([Signal(name="height", value=1.0)]), **block)
+    assert journalled(tmp_path) == {}
+    assert waveform_files(tmp_path) == {"rows_read": 0, "expected": 0, "bad": 0}
+
+
 def test_blocks_hold_every_schedule_once():
     blocks = blocks_of({"afm": 50, "seccm": 10}, 20)
     assert sorted(n for f, numbers in blocks if f == "afm" for n in numbers) == list(range(50))
@@ -88,17 +102,29 @@ def test_blocks_hold_every_schedule_once():
 
 @pytest.mark.stack
 @pytest.mark.timeout(600)
-def test_a_few_schedules_with_everything(tmp_path):
-    blocks = list(run_blocks(FEW, SEED, tmp_path, lanes=2, until=float("inf"), keep=True))
+def test_a_few_schedules_without_tiled(tmp_path):
+    blocks = list(run_blocks(FEW, SEED, tmp_path, lanes=2, keep=True, tiled=False))
     found = summary(blocks, SEED)
     assert found["wrong"] == []
     afm, seccm = found["afm"], found["seccm"]
     assert afm["faults"]["session_killed"] == 1
+    assert seccm["faults"]["many_interrupts"] == 1
     assert afm["sites_used_twice"] == seccm["sites_used_twice"] == 0
-    assert afm["sites_energised"] == seccm["sites_energised"] == 3
+    assert 2 <= afm["sites_energised"] <= 3
     assert afm["waveform_rows"] > 0
-    assert afm["runs_in_tiled"] >= 2
-    assert seccm["withdrawals"] == 3
+    assert afm["schedules_whose_books_were_compared"] == 1
+    assert seccm["withdrawals"] == seccm["sites_energised"] >= 2
+
+
+@pytest.mark.stack
+@pytest.mark.faults
+@pytest.mark.timeout(1200)
+def test_a_few_schedules_with_everything(tmp_path):
+    blocks = list(run_blocks(FEW, SEED, tmp_path, lanes=2, keep=True))
+    found = summary(blocks, SEED)
+    assert found["wrong"] == []
+    assert found["afm"]["runs_in_tiled"] >= 2
+    assert found["afm"]["runs_differing_in_tiled"] == [0, 0]
     # had the journal or Tiled lost anything, it would say so
     (block,) = (b for b in blocks if b["family"] == "afm")
     block["accounts"]["done_without_event"] = 1
