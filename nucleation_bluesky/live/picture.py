@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from nucleation_bluesky.contract.enums import Termination
@@ -34,30 +35,38 @@ def draw(figure: Figure, run: LiveRun) -> None:
 
 
 def _map(axes: Axes, run: LiveRun) -> None:
-    x, y = np.array([p.x for p in run.points]), np.array([p.y for p in run.points])
-    values = np.array([p.value for p in run.points], dtype=float)
-    kinds = [p.termination for p in run.points]
+    points = [p for p in run.points if np.isfinite(p.x) and np.isfinite(p.y)]
+    x, y = np.array([p.x for p in points]), np.array([p.y for p in points])
+    values = np.array([p.value for p in points], dtype=float)
+    kinds = [p.termination for p in points]
     tripped = np.array([kind not in QUIET for kind in kinds], dtype=bool)
     role, unit = run.shown
     block = run.start.get("nucleation") or {}
     pitch = float((block.get("grid") or {}).get("pitch") or _nearest(x, y))
     if len(x):
-        span = max(float(np.ptp(x)), float(np.ptp(y))) + pitch
-        size = (0.9 * 72 * 3.2 * pitch / span) ** 2
+        corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * 0.46 * pitch
+        squares = np.stack([x, y], axis=1)[:, None, :] + corners
         quiet = ~tripped | ~np.isfinite(values)
-        axes.scatter(x[quiet], y[quiet], s=size, marker="s", color=style.NEUTRAL, lw=0)
+        grey = PolyCollection(list(squares[quiet]), facecolors=style.NEUTRAL, linewidths=0)
+        axes.add_collection(grey)
         shown = ~quiet
         if shown.any():
             prefixed = unit != "V"
             factor, prefix = style.prefix_for(values[shown]) if prefixed else (1.0, "")
             low, high = style.robust_limits(values[shown] * factor)
-            drawn = axes.scatter(
-                x[shown], y[shown], c=values[shown] * factor, s=size, marker="s", lw=0,
-                cmap=style.BIAS_MAP, vmin=low, vmax=high,
-            )  # fmt: skip
+            drawn = PolyCollection(
+                list(squares[shown]),
+                array=values[shown] * factor,
+                cmap=style.BIAS_MAP,
+                linewidths=0,
+            )
+            drawn.set_clim(low, high)
+            axes.add_collection(drawn)
             label = role.replace("_", " ").capitalize()
             style.color_bar(axes, drawn, f"{label} ({prefix}{unit})", values[shown] * factor)
-    axes.set_aspect("equal", adjustable="datalim")
+        axes.set_xlim(x.min() - 0.7 * pitch, x.max() + 0.7 * pitch)
+        axes.set_ylim(y.min() - 0.7 * pitch, y.max() + 0.7 * pitch)
+    axes.set_aspect("equal")
     counts = Counter(kind or "unknown" for kind in kinds)
     axes.set_title(", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in counts.most_common(3)))
     factor, prefix = style.prefix_for(max(np.ptp(x), np.ptp(y))) if len(x) > 1 else (1e6, "µ")
