@@ -186,3 +186,9 @@ class RampSet:
                 array = getattr(self, name)
                 changes[name] = None if array is None else array[where]
         return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def one_value(values: np.ndarray) -> float | None:
+    """Return the value that all sites share, None where they differ or none is finite."""
+    known = np.unique(values[np.isfinite(values)])
+    return float(known[0]) if known.size == 1 else None

@@ -41,7 +41,7 @@ from nucleation_bluesky.storage.analysis_result import (
 from nucleation_bluesky.storage.event_table import NotReadableError
 from nucleation_bluesky.storage.images import Topographies
 from nucleation_bluesky.storage.read import load_ramps, load_topography
-from nucleation_bluesky.storage.result_files import package_version, with_provenance
+from nucleation_bluesky.storage.result_files import package_version, with_provenance, with_units
 from nucleation_bluesky.storage.runs import open_run
 
 PROFILE_BINS = 12
@@ -181,7 +181,7 @@ def analyse_ramps(
     if images.offset is not None:
         known["image_offset"] = asdict(images.offset)
     known = {k: v for k, v in known.items() if v is not None}
-    sites = with_provenance(_with_units(add_maps(sites)), known)
+    sites = with_provenance(with_units(add_maps(sites)), known)
     result = AnalysisResult(
         label=label or SWEEP_KINDS[ramps.mode],
         ramps=ramps,
@@ -254,12 +254,6 @@ def _with_surroundings(
             for name, (values, unit, text) in columns.items()
         }
     )
-
-
-def _with_units(sites: xr.Dataset) -> xr.Dataset:
-    for name in sites.variables:
-        sites[name].attrs.setdefault("units", "1")
-    return sites
 
 
 def _transference(

@@ -14,6 +14,7 @@ from nucleation_bluesky.analysis.seccm.landing import (
     FilmTooShortError,
     analyse_film,
 )
+from nucleation_bluesky.storage.result_files import with_units
 from nucleation_bluesky.storage.seccm_data import FrameWindow, Landing, Movie, at_hand
 
 ATTRIBUTES = (
@@ -183,10 +184,3 @@ def summarise_electrochemistry(
         technique=landing.technique,
         **known,
     )
-
-
-def with_units(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with units on every variable ("1" where it has none)."""
-    for name in dataset.variables:
-        dataset[name].attrs.setdefault("units", "1")
-    return dataset

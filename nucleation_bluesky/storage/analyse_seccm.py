@@ -15,12 +15,13 @@ from nucleation_bluesky.analysis.seccm.electrochemistry import (
 )
 from nucleation_bluesky.analysis.seccm.landing import FilmSettings
 from nucleation_bluesky.analysis.seccm.screen import screen_table
-from nucleation_bluesky.storage.analyse_film import FilmPart, film_part, with_units
+from nucleation_bluesky.storage.analyse_film import FilmPart, film_part
 from nucleation_bluesky.storage.read_seccm import load_landings
 from nucleation_bluesky.storage.result_files import (
     LANDINGS_FORMAT,
     package_version,
     with_provenance,
+    with_units,
 )
 from nucleation_bluesky.storage.seccm_data import Landing, LandingSet
 from nucleation_bluesky.storage.seccm_result import LandingResult, SeccmResult

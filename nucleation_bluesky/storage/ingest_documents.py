@@ -10,7 +10,7 @@ from urllib.parse import quote
 import event_model
 import numpy as np
 
-from nucleation_bluesky.analysis.ramps import RampSet
+from nucleation_bluesky.analysis.ramps import RampSet, one_value
 from nucleation_bluesky.contract.documents import (
     PRIMARY_ROLES,
     PRIMARY_STREAM,
@@ -106,7 +106,7 @@ def _start(
         "current": ramps.current_compliance if ramps.mode in ("current", "both") else None,
         "height": ramps.height_compliance if ramps.mode in ("height", "both") else None,
     }
-    start, stop, rate = (_only(v) for v in (ramps.bias_start, ramps.bias_stop, ramps.ramp_rate))
+    start, stop, rate = (one_value(v) for v in (ramps.bias_start, ramps.bias_stop, ramps.ramp_rate))
     block: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "technique": "afm-nucleation-map",
@@ -171,11 +171,6 @@ def _origin(ramps: RampSet) -> list[float]:
     if row is None or col is None or pitch is None:
         return [0.0, 0.0]
     return [float(np.median(ramps.x - col * pitch)), float(np.median(ramps.y - row * pitch))]
-
-
-def _only(values: np.ndarray) -> float | None:
-    known = np.unique(values[np.isfinite(values)])
-    return float(known[0]) if known.size == 1 else None
 
 
 def _primary_values(ramps: RampSet) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from nucleation_bluesky.analysis.ramps import RampSet
+from nucleation_bluesky.analysis.ramps import RampSet, one_value
 from nucleation_bluesky.storage.images import Topographies
 from nucleation_bluesky.storage.neutral import FORMAT, INTERPRETED, VERSION
 
@@ -74,11 +74,6 @@ def _write_attributes(file: h5py.File, ramps: RampSet) -> None:
             file.attrs[name] = value
 
 
-def _one_value(values: np.ndarray) -> float | None:
-    known = np.unique(values[np.isfinite(values)])
-    return float(known[0]) if known.size == 1 else None
-
-
 def _write_ramps(file: h5py.File, ramps: RampSet) -> None:
     file["offsets"] = np.asarray(ramps.offsets, np.int64)
     options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -87,14 +82,14 @@ def _write_ramps(file: h5py.File, ramps: RampSet) -> None:
         values = getattr(ramps, name)
         if values is not None:
             file.create_dataset(name, data=values, **options)
-    start, stop = _one_value(ramps.bias_start), _one_value(ramps.bias_stop)
+    start, stop = one_value(ramps.bias_start), one_value(ramps.bias_stop)
     if start is not None and stop is not None:
         file.attrs["bias_start"], file.attrs["bias_stop"] = start, stop
     elif ramps.bias is None:
         # Sites with ramps of their own: the bias can only be told sample by sample.
         bias = [ramps.site_bias(k).astype(np.float32) for k in range(ramps.n_sites)]
         file.create_dataset("bias", data=np.concatenate(bias), **options)
-    rate = _one_value(ramps.ramp_rate)
+    rate = one_value(ramps.ramp_rate)
     if rate is not None:
         file.attrs["ramp_rate"] = rate
     elif np.isfinite(ramps.ramp_rate).all():

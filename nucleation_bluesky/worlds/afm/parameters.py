@@ -3,20 +3,13 @@
 import math
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from nucleation_bluesky.worlds.parameter import parameter as _q
 
 _KUMAR = "Kumar et al., Sci. Rep. 3 (2013) 1621"
 _TWIN = "modelled so that the published maps are reproduced"
 _CHOICE = "choice within the range of common instruments"
-
-
-def _q(default: float, unit: str, source: str, doc: str, **limits: Any) -> Any:
-    return Field(
-        default=default,
-        description=f"{doc} [{unit or '1'}]",
-        json_schema_extra={"unit": unit, "source": source},
-        **limits,
-    )
 
 
 class AfmWorldParameters(BaseModel):

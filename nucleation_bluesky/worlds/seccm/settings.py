@@ -4,7 +4,9 @@ import math
 from itertools import pairwise
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from nucleation_bluesky.worlds.parameter import parameter as _q
 
 _PAPER = "Martin-Yerga et al., ACS Nano 2024"
 _TABLE = _PAPER + ", Table 1"
@@ -15,15 +17,6 @@ FARADAY = 96485.33212  # C/mol
 UAH_PER_CM2 = 36.0  # C/m2
 MA_PER_CM2 = 10.0  # A/m2
 Row = tuple[float, ...]
-
-
-def _q(default: Any, unit: str, source: str, doc: str, **limits: Any) -> Any:
-    return Field(
-        default=default,
-        description=f"{doc} [{unit or '1'}]",
-        json_schema_extra={"unit": unit, "source": source},
-        **limits,
-    )
 
 
 class SeccmSettings(BaseModel):
