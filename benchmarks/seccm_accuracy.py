@@ -175,6 +175,7 @@ def cycles_of(one: LandingResult, truth: Truth) -> list[dict[str, Any]]:
         }
         if "ce" in one.dataset:
             row |= _efficiency_map(one, k, truth["ce_map"][at])
+            row["map_resolved"] = bool(one.dataset["ce_resolved"].values[k])
         rows.append({key: v.item() if isinstance(v, np.generic) else v for key, v in row.items()})
     return rows
 
@@ -273,6 +274,10 @@ def verdict(done: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "cv_ce_error_max": worst(cycles, "ce_error"),
         "ce_map_first_cycle_rmse_max": worst(first, "map_rmse"),
         "ce_map_first_cycle_correlation_min": worst(first, "map_correlation", least=True),
+        "ce_map_within_2_sigma": [
+            min(v) if (v := [r["map_within_2_sigma"] for r in cycles if r["cycle"] == n]) else None
+            for n in sorted({r["cycle"] for r in cycles})
+        ],
         "t_nuc_map_slow_rmse_max": worst(slow, "map_rmse"),
         "t_nuc_map_slow_correlation_min": worst(slow, "map_correlation", least=True),
         "t_nuc_map_slow_within_2_sigma": [one.get("map_within_2_sigma") for one in slow],

@@ -17,7 +17,7 @@ from skimage import filters, measure, morphology, segmentation
 DISTINCT = 0.72
 SOLID = 0.88  # of the particles, weighted by area
 ALIKE = 0.3  # effective number of particles by area over their number: else fragments and debris
-GAIN = 1.1  # how much better the threshold must explain the image
+GAIN = 1.5  # how much better the threshold must explain the image
 SADDLE = 0.015  # a saddle this much (relative) narrower than both sides parts two particles
 SMOOTH = 1.0  # px
 
