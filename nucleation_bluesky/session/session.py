@@ -330,7 +330,7 @@ class Session:
 
     @property
     def catalog(self) -> Any:
-        """The Tiled client of this session's server.
+        """The Tiled client of this session's server; it waits for runs that have just ended.
 
         Raises
         ------
@@ -341,7 +341,13 @@ class Session:
 
         if self.server is None:
             raise SessionError("this session runs without Tiled; its runs are in the journal")
-        return connect(self.server)
+        found = connect(self.server)
+        found.await_delivery = self._await_ended
+        return found
+
+    def _await_ended(self, uid: str | None) -> None:
+        if self.RE.state == "idle":  # a run that is paused is not delivered as a whole
+            self.wait_delivered(None if uid is None else [uid])
 
     def wait_delivered(self, runs: list[str] | None = None, timeout: float = 30.0) -> bool:
         """Wait until runs (all, by default) are in Tiled and verified.

@@ -4,6 +4,7 @@ It lies on the client's side: a server whose top container were a ``CatalogOfBlu
 take the name of the results' container for the beginning of a uid.
 """
 
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -27,7 +28,15 @@ class RunCatalog(Container):
 
     ``catalog[-1]`` is the latest run, ``catalog[12]`` the latest of that number (``scan_id``),
     ``catalog["6c6fe6"]`` the one whose uid begins so, ``catalog["maps"]`` the results.
+
+    Attributes
+    ----------
+    await_delivery : callable or None
+        Called with the uid of a run that is asked for, or None where any may be meant: waits for
+        what is on its way. Set by a session.
     """
+
+    await_delivery: Callable[[str | None], object] | None = None
 
     def __getitem__(self, keys: Any, _ignore_inlined_contents: bool = False) -> Any:
         """Return a run, or whatever lies under a key.
@@ -37,8 +46,12 @@ class RunCatalog(Container):
         KeyError
             If there is nothing under the key, or several runs begin with it.
         """
-        if isinstance(keys, Integral):
-            return open_run(self, int(keys))
+        number = int(keys) if isinstance(keys, Integral) else None
+        uid = keys if isinstance(keys, str) and len(keys) == UID else None
+        if self.await_delivery is not None and (uid or number is not None):
+            self.await_delivery(uid)
+        if number is not None:
+            return open_run(self, number)
         try:
             return super().__getitem__(keys, _ignore_inlined_contents)
         except KeyError:

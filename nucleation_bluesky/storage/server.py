@@ -35,7 +35,7 @@ class ServerInfo:
     @property
     def web_ui(self) -> str:
         """Address of the web pages; the key is asked for, it is not part of the address."""
-        return f"{self.uri}/"
+        return f"{self.uri.rstrip('/')}/ui/browse/"
 
 
 def connect(

@@ -27,16 +27,15 @@ def test_the_tutorial_runs_in_ipython(tmp_path):
     lines = re.findall(r"^In \[\d+\]: (.*)$", TUTORIAL.read_text(), re.MULTILINE)
     assert len(lines) == 8
     shown = [f"print({line})" if line.isidentifier() else line for line in lines]
-    # delivery to Tiled is not instant, and a person types slower
-    shown.insert(6, "print('delivered', session.wait_delivered(timeout=90))")
     shown[-1] = f"print(len({shown[-1]}))"
+    shown.append("print('latest', catalog[-1].start['uid'] == uid)")
     shown.append(lines[5])  # the same map again
     code = "\n".join(shown)
     command = [sys.executable, "-m", "nucleation_bluesky", "session", "--"]
     done = run([*command, "--simple-prompt", "--colors=NoColor", "-c", code], tmp_path)
     told = done.stdout + done.stderr
     for expected in ("sweep_rate_series", "afm.stage_xy", "afm_stage_xy_x", "afm_amplifier_current",
-                     "pitch", "delivered True", "36\n"):  # fmt: skip
+                     "pitch", "36/36 sites", "36\n", "latest True"):  # fmt: skip
         assert expected in told, told
     assert "Traceback" not in told
     errors = re.findall(r"^\w*Error: .*$", told, re.MULTILINE)
