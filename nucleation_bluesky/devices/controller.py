@@ -28,6 +28,7 @@ from nucleation_bluesky.devices.errors import (
 logger = logging.getLogger(__name__)
 STALL_RETRIES = 2
 STALL_PAUSE = 0.2  # s; a controller voids what arrives right after a suspension
+BEAT_PAUSE = 0.5  # s; a beat that a busy machine holds up arrives in it
 
 
 @dataclass(frozen=True)
@@ -318,8 +319,8 @@ class Controller(Device):
     def arm(self, token: str) -> None:
         """Arm one exposure.
 
-        A controller that was suspended for a moment voids what was queued, this command included;
-        nothing was energised, so it is sent again.
+        A controller that was suspended for a moment voids what was queued, this command included,
+        and one that missed a beat refuses it; nothing was energised, so it is sent again.
 
         Raises
         ------
@@ -339,11 +340,13 @@ class Controller(Device):
                 return
             self._epoch = None  # whatever was wrong, the next attempt asks anew
             fault, boot = read_together([self.fault, self.boot])
-            stalled = fault == Fault.STALLED and boot == self._boot and self._kills == kills
-            if not stalled or taken == command or attempt == STALL_RETRIES:
+            # a busy machine may hold up a beat; a session that is dead does not ask again
+            passing = fault in (Fault.STALLED, Fault.NO_HEARTBEAT)
+            undisturbed = boot == self._boot and self._kills == kills
+            if not (passing and undisturbed) or taken == command or attempt == STALL_RETRIES:
                 break
-            logger.warning("%s was suspended for a moment before ARM", self.prefix)
-            threading.Event().wait(STALL_PAUSE)
+            logger.warning("ARM again (%s): %s", self.prefix, Fault(fault).label)
+            threading.Event().wait(STALL_PAUSE if fault == Fault.STALLED else BEAT_PAUSE)
         raise ArmRefusedError(
             f"the controller at {self.prefix} did not arm (state "
             f"{ControllerState(state).label}, {self.fault_description()})"

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
 from bluesky.utils import Msg, MsgGenerator
+
+from nucleation_bluesky.session.messages import around_messages
 
 STREAM = "baseline"
 
@@ -26,15 +27,15 @@ def baseline(devices: Sequence[Any]) -> Callable[[MsgGenerator], MsgGenerator]:
         yield from _record(devices)
         return (yield msg)
 
-    def at_ends(msg: Msg) -> tuple[MsgGenerator | None, None]:
+    def at_ends(msg: Msg) -> MsgGenerator | None:
         if msg.command == "open_run":
-            return after(msg), None
+            return after(msg)
         if msg.command == "close_run" and msg.kwargs.get("exit_status") in (None, "success"):
-            return before(msg), None
-        return None, None
+            return before(msg)
+        return None
 
     def with_baseline(plan: MsgGenerator) -> MsgGenerator:
-        return (yield from bpp.plan_mutator(plan, at_ends))
+        return (yield from around_messages(plan, at_ends))
 
     return with_baseline
 

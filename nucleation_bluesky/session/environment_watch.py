@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import bluesky.plan_stubs as bps
-import bluesky.preprocessors as bpp
 from bluesky import RunEngine
 from bluesky.utils import Msg, MsgGenerator
 
@@ -23,6 +22,7 @@ from nucleation_bluesky.contract.pvs_environment import QUANTITIES
 from nucleation_bluesky.contract.quantities import unit_registry
 from nucleation_bluesky.devices.environment import Environment, EnvironmentSensor, Reading
 from nucleation_bluesky.session.config_environment import EnvironmentConfig
+from nucleation_bluesky.session.messages import around_messages
 
 logger = logging.getLogger(__name__)
 
@@ -126,14 +126,14 @@ class EnvironmentWatch:
         def between_sites(plan: MsgGenerator) -> MsgGenerator:
             open_runs = 0
 
-            def gate(msg: Msg) -> tuple[MsgGenerator | None, None]:
+            def gate(msg: Msg) -> MsgGenerator | None:
                 nonlocal open_runs
                 open_runs += {"open_run": 1, "close_run": -1}.get(msg.command, 0)
                 if msg.command == "checkpoint" and self.trouble:
-                    return self._hold(msg, run_engine, record=open_runs > 0), None
-                return None, None
+                    return self._hold(msg, run_engine, record=open_runs > 0)
+                return None
 
-            return (yield from bpp.plan_mutator(plan, gate))
+            return (yield from around_messages(plan, gate))
 
         return between_sites
 
