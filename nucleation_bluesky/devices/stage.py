@@ -57,6 +57,11 @@ class StageAxis(InstrumentDevice):
         return self._stage.offset_of(self) if self._stage else 0.0
 
     @property
+    def user_offset(self) -> Signal:
+        """Position in the user's frame less the raw one, m, as motors have it."""
+        return Signal(name=f"{self.name}_user_offset", value=-self.offset)
+
+    @property
     def egu(self) -> str:
         """Unit of positions."""
         return "m"

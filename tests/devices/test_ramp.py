@@ -178,6 +178,7 @@ def test_frame_offset_shifts_positions(made):
     assert stage.x.setpoint.get() == pytest.approx(1.1e-6)
     assert stage.measured_position().x == pytest.approx(100 * NM, abs=6 * NM)
     assert stage.x.limits[1] == pytest.approx(stage.x.high.get() - 1e-6)
+    assert stage.x.user_offset.get() == -1e-6  # what %wa shows
 
 
 def test_waveform_changes_from_site_to_site(made):
