@@ -124,7 +124,7 @@ class InputFile:
         if found != name:
             raise self.error(f"attribute 'format' must be '{name}' (got {found!r})")
         number = self.attribute("version")
-        if number != version or isinstance(number, str):
+        if not isinstance(number, int | float) or number != version:
             raise self.error(
                 f"version {number!r} of {name} is not known, this program reads version {version}"
             )

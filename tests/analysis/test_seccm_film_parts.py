@@ -198,16 +198,21 @@ def test_efficiency_maps(once):
         assert np.corrcoef(maps.ce[k][use], truth[k][use])[0, 1] > 0.9
 
 
-@pytest.mark.parametrize("seed", [12, 13])
 @pytest.mark.parametrize(("once", "stays"), [(0.0, 1.0), (0.2, 0.9), (0.0, 1.1)])
-def test_uncertainty_of_efficiency_maps(seed, once, stays):
-    maps, truth, core = _cycled(seed, once, stays=stays)
-    for k in range(3):
-        use = core & maps.valid[k]
-        z = np.abs(maps.ce[k][use] - truth[k][use]) / maps.uncertainty[k][use]
-        assert np.mean(z < 2) > 0.85
-        assert np.mean(z < 0.5) < 0.85  # nor far too wide
-        assert maps.resolved[k] or once
+def test_uncertainty_of_efficiency_maps(once, stays):
+    """Over several films: the pixels of one share most of their error."""
+    covered, narrow = [], []
+    for seed in (12, 13, 14):
+        maps, truth, core = _cycled(seed, once, stays=stays)
+        for k in range(3):
+            use = core & maps.valid[k]
+            z = np.abs(maps.ce[k][use] - truth[k][use]) / maps.uncertainty[k][use]
+            covered.append(np.mean(z < 2))
+            narrow.append(np.mean(z < 0.5))
+            assert maps.resolved[k] or once
+    assert np.mean(covered) > 0.88
+    assert min(covered) > 0.75
+    assert np.mean(narrow) < 0.7  # nor far too wide
 
 
 def test_spread_smaller_than_its_error_is_not_resolved():

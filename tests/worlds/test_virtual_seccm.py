@@ -118,7 +118,9 @@ def test_film_follows_the_landing(speed, tmp_path):
     light = np.array([f.image[mask].mean() for f in frames])
     contact = result["start_utc"] + record.contact_index * 2.57e-3
     seen = stamps[np.argmax(np.diff(light) < -60) + 1]
-    assert -0.03 < seen - contact < 0.3
+    # at 50 times real time a few milliseconds of a busy processor are tenths of a second
+    late = 0.3 if math.isinf(speed) else 0.3 + 0.02 * speed
+    assert -0.03 < seen - contact < late
     assert light[inside][-1] > light[inside][-10]
     assert len({f.unique_id for f in frames}) == len(frames)
 
