@@ -14,6 +14,7 @@ from typing import Any
 
 from nucleation_bluesky.callbacks.journal_reader import JournalReader, journals
 from nucleation_bluesky.ledger.ledger import Ledger
+from nucleation_bluesky.session.recover import recover
 from nucleation_bluesky.storage.courier_files import CourierFiles
 from nucleation_bluesky.storage.server import connect, ensure_server
 
@@ -327,6 +328,9 @@ def run_block(
                 break
             schedules.append(run_schedule(made, number, seed, plan, tiled=tiled, canary=canary))
             print(json.dumps(schedules[-1]), flush=True)
+        # a session that ends on a full disk cannot write into the ledger either: like the next
+        # session, `recover` burns what it had claimed
+        recover(made.data)
         delivered = in_tiled_twice(made) if tiled else []
         made.trace.update()
         found: dict[str, Any] = {
