@@ -19,6 +19,7 @@ from tiled.server.app import build_app_from_config
 from nucleation_bluesky.callbacks.journal_owner import Owner
 from nucleation_bluesky.storage.catalog_database import prepare_database
 from nucleation_bluesky.storage.hdf5_adapter import BlockwiseAdapter
+from nucleation_bluesky.storage.netcdf_export import serialize_netcdf
 from nucleation_bluesky.storage.server_files import ServerFiles, ServerState, give_way
 
 CATALOG = "catalog.db"
@@ -82,7 +83,11 @@ def configuration(files: ServerFiles, readable: list[str]) -> dict[str, Any]:
         "media_types": {
             "BlueskyRun": {
                 "application/json-seq": "bluesky_tiled_plugins.exporters:json_seq_exporter"
-            }
+            },
+            "xarray_dataset": dict.fromkeys(
+                ("application/netcdf", "application/x-netcdf"),
+                f"{serialize_netcdf.__module__}:{serialize_netcdf.__name__}",
+            ),
         },
         "metrics": {"prometheus": False},
     }

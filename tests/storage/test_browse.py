@@ -1,5 +1,6 @@
 """Finding runs and reading their results at a prompt; a real server, real files."""
 
+import json
 from datetime import datetime, timedelta
 
 import bluesky.plan_stubs as bps
@@ -201,6 +202,23 @@ def test_a_result_is_read_at_once_and_exactly(house, runs):
             assert found[name].attrs == variable.attrs, name
             equal_nan = variable.dtype.kind == "f"
             assert np.array_equal(found[name], variable, equal_nan=equal_nan), name
+
+
+def test_a_result_leaves_the_server_as_netcdf_with_units_and_provenance(house, runs, tmp_path):
+    client = house.client
+    ds = xr.Dataset(
+        {"onset": ("site", np.array([-3.7, np.nan]), {"units": "V"})},
+        coords={"site": ("site", np.arange(2), {"units": "1"})},
+        attrs={"capabilities": {"latency": 5e-5, "names": ["a", "b"]}, "label": "map"},
+    )
+    key = write_result(client, ds, name="exported", runs=[client[runs[0]]])
+    path = tmp_path / "result.nc"
+    client["maps", key].export(str(path), format="application/x-netcdf")
+    with xr.open_dataset(path, engine="h5netcdf") as found:
+        assert np.array_equal(found["onset"], ds["onset"], equal_nan=True)
+        assert found["onset"].attrs["units"] == "V"
+        assert json.loads(found.attrs["capabilities"]) == ds.attrs["capabilities"]
+        assert found.attrs["label"] == "map"
 
 
 def test_damaged_bytes_of_a_result_are_not_taken(house, runs, caplog):
