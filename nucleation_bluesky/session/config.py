@@ -3,7 +3,9 @@
 With no file there is an embedded set-up: the virtual AFM, a local Tiled and ``./nucleation-data``.
 """
 
+import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self, get_origin
@@ -21,6 +23,7 @@ from nucleation_bluesky.session.section import Section, section_class
 CONFIG_NAME = "nucleation.toml"
 CONFIG_VARIABLE = "NUCLEATION_CONFIG"  # names the file where there is no command line
 DATA_VARIABLE = "NUCLEATION_DATA"  # data directory, instead of the configured one
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")  # TOML quotes the others
 PROFILE = Path(__file__).parent / "profile"  # IPython profile and queue server startup directory
 
 
@@ -228,7 +231,8 @@ def _key(location: tuple[int | str, ...]) -> str:
     """Key of an entry; pydantic adds the branch of a union ("float") to it."""
     parts, model = [], Configuration
     for part in location:
-        parts.append(str(part))
+        bare = _BARE_KEY.fullmatch(str(part))
+        parts.append(str(part) if bare else json.dumps(str(part)))
         field = model.model_fields.get(str(part)) if model is not None else None
         if field is None:
             break
