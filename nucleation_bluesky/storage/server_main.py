@@ -95,7 +95,8 @@ def configuration(files: ServerFiles, readable: list[str]) -> dict[str, Any]:
 
 def _listen(preferred: int) -> socket.socket:
     for port in (preferred, 0):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # named TCP, for asyncio to switch Nagle's algorithm off: answers wait 40 ms otherwise
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
