@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=3500)
     parser.add_argument("--loop-sites", type=int, default=100)
     args = parser.parse_args()
+    analyse_sites(make_map(9, 500))  # xarray imports dask at its first use
     ramps = make_map(args.sites, args.samples)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cpu = time.process_time()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,13 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nucleation_bluesky.callbacks.journal_reader import JournalReader, journals
+import psutil
+from nucleation_bluesky.callbacks.journal_reader import JournalReader, is_open, journals, stem
+from nucleation_bluesky.ledger.errors import LedgerError
 from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.session.recover import recover
 from nucleation_bluesky.storage.courier_files import CourierFiles
 from nucleation_bluesky.storage.server import connect, ensure_server
 
-from benchmarks.fault_inject import Injector, NotPossibleHereError, random_of
+from benchmarks.fault_inject import Injector, NotPossibleHereError, pid_of, random_of
 from benchmarks.fault_kinds import (
     HARMLESS,
     Fault,
@@ -31,6 +34,7 @@ from benchmarks.fault_kinds import (
 from benchmarks.fault_machine import Canary
 from benchmarks.fault_plans import AFM, FAMILIES, AfmPlan, SeccmPlan
 from benchmarks.fault_stack import Child, Stack, stack
+from benchmarks.fault_tiled import compare_all
 from benchmarks.fault_zygote import Zygote
 from benchmarks.faults import START, accounts, exposed_twice, served, waveform_files
 from benchmarks.outage import compare, equal
@@ -42,6 +46,7 @@ LOST = (
     "journals_open", "energised_not_claimed", "unfinished_claims",
     "acknowledged_without_event_or_burned", "done_without_event", "events_without_claim",
 )  # fmt: skip
+PARTS = ("sessions", "controllers", "courier", "tiled", "harness")
 RECORDED = re.compile(r"^recorded (\S+)$", re.MULTILINE)
 
 
@@ -55,10 +60,10 @@ def reach(made: Stack, child: Child, start: int, fault: Fault) -> bool:
             break
         if not child.alive or time.monotonic() > deadline:
             return False
-        time.sleep(0.005)
+        child.wait_quiet(0.01)
     moment = energised[fault.ramp]["monotonic"] + fault.offset
-    while child.alive and time.monotonic() < moment:
-        time.sleep(0.001)
+    if (left := moment - time.monotonic()) > 0:
+        child.wait_quiet(left)
     return child.alive
 
 
@@ -118,9 +123,11 @@ def run_schedule(
     sample = f"schedule-{number}"
     made.write_config(plan.heartbeat, sample=sample)
     made.trace.update()
-    begin, others = len(made.trace.events), journals(made.data / "journal")
+    begin, others = len(made.trace.events), set(map(stem, journals(made.data / "journal")))
     began = time.monotonic()
     requests = made.directory / f"requests-{number}"
+    requests.unlink(missing_ok=True)
+    os.mkfifo(requests)
     job: dict[str, Any] = {"deliver": False, "tiled": tiled, "requests": str(requests)}
     job["on_pause"] = schedule.on_pause
     arguments = plan.arguments_of(number)
@@ -128,7 +135,6 @@ def run_schedule(
     wrong, outcomes, faults, impossible, trips, resumed = [], [], [], [], 0, 0
     while len(outcomes) < SESSIONS and exposed(made, sample) < plan.cols:
         used, start = exposed(made, sample), len(made.trace.events)
-        requests.write_text("")
         run = last_run(made, others) if schedule.resume and tiled else ""
         resumed += bool(run)
         if run:
@@ -171,21 +177,31 @@ def run_schedule(
     return found | {"stall": stall, "seconds": time.monotonic() - began, "wrong": wrong}
 
 
-def last_run(made: Stack, others: Collection[Path]) -> str:
+def last_run(made: Stack, others: Collection[str]) -> str:
     """The last run that is not one of ``others``, to be resumed; "" without.
 
     Nor where a busy machine delivers it too late: it is then repeated over the free sites.
     """
-    found = [path for path in journals(made.data / "journal") if path not in others]
+
+    def mine() -> list[Path]:
+        return [path for path in journals(made.data / "journal") if stem(path) not in others]
+
+    found = mine()
     if not found:
         return ""
+    if is_open(found[-1]):  # left by a session that died: somebody recovers, then resumes
+        try:
+            recover(made.data)
+        except (OSError, LedgerError):  # a disk that is still full
+            return ""
+        found = mine()
     files = CourierFiles(made.data / "journal")
     deadline = time.monotonic() + DELIVERY
     while not files.delivered(found[-1]):
         if time.monotonic() > deadline:
             return ""
         time.sleep(0.2)
-        found = [path for path in journals(made.data / "journal") if path not in others]
+        found = mine()
     with JournalReader(found[-1]) as reader:
         return reader.read()[0][1]["uid"]
 
@@ -250,11 +266,13 @@ def in_tiled_twice(made: Stack) -> list[dict[str, int]]:
     """Every run against its journal, then everything delivered again and compared again."""
     files = CourierFiles(made.data / "journal")
     found = []
-    for _ in range(2):
+    for turn in range(2):
         report = made.run("nothing", wait=300.0).report(START + 300)
         client = connect(ensure_server(made.data))
         paths = journals(made.data / "journal")
-        same = [equal(compare(client, path)) for path in paths]
+        same = [equal(one) for one in compare_all(client, paths, files=turn == 0)]
+        if turn == 0 and paths:  # and as a user reads
+            same[-1] = same[-1] and equal(compare(client, paths[-1]))
         found.append(
             {
                 "runs": len(same),
@@ -281,6 +299,12 @@ def acknowledged_but_lost(made: Stack) -> int:
             while documents := reader.read():
                 kept |= {doc["uid"] for name, doc in documents if name == "event"}
     return len(told - kept)
+
+
+def processor_seconds(made: Stack, name: str) -> float:
+    """Processor time of courier or Tiled, 0 where none lives."""
+    pid = pid_of(made, name)
+    return 0.0 if pid is None else sum(psutil.Process(pid).cpu_times()[:2])
 
 
 @contextlib.contextmanager
@@ -333,6 +357,7 @@ def run_block(
         recover(made.data)
         delivered = in_tiled_twice(made) if tiled else []
         made.trace.update()
+        served_by = {part: processor_seconds(made, f"{part}_pid") for part in ("courier", "tiled")}
         found: dict[str, Any] = {
             "family": plan.family,
             "schedules": schedules,
@@ -341,6 +366,12 @@ def run_block(
             "files": waveform_files(made.data),
             "tiled": delivered,
         }
+    # of courier and Tiled those that lived at the end
+    found["processor_seconds"] = served_by | {
+        "sessions": made.processor_seconds("sessions"),
+        "controllers": made.processor_seconds("controllers"),
+        "harness": time.process_time(),
+    }
     wrong = [f"{key}: {found['accounts'][key]}" for key in LOST if found["accounts"][key]]
     if found["events_told_but_lost"]:
         wrong.append(f"events told but lost: {found['events_told_but_lost']}")

@@ -25,8 +25,10 @@ from nucleation_bluesky.session.config import load_configuration
 from nucleation_bluesky.session.execute import Outcome, RunFailedError, execute, first_cause
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
+from nucleation_bluesky.storage.courier_process import CourierProcess
 
 from benchmarks.fault_machine import live_by_clock
+from benchmarks.fault_zygote import FORK, Spare
 
 PLANS = {"map": nucleation_map, "screen": combinatorial_screen}
 
@@ -78,7 +80,7 @@ def suspender(session: Session) -> Callable[[float], None]:
 
 
 def obey(session: Session, requests: Path) -> None:
-    """Do what each new line of a file asks of the RunEngine, as another thread may."""
+    """Do what each line of a named pipe asks of the RunEngine, as another thread may."""
     actions = {
         "pause": lambda _: session.RE.request_pause(),
         "defer": lambda _: session.RE.request_pause(defer=True),
@@ -87,17 +89,15 @@ def obey(session: Session, requests: Path) -> None:
         "halt": lambda _: session.RE.halt(),
         "suspend": suspender(session),
     }
-    done = 0
-    while True:
-        lines = requests.read_text().splitlines()
-        for line in lines[done:]:
+    # open for writing too: that none of those who ask is there is no end
+    with os.fdopen(os.open(requests, os.O_RDWR), "r+b", buffering=0) as pipe:
+        for raw in pipe:
+            line = raw.decode().strip()
             name, _, seconds = line.partition(" ")
             try:
                 actions[name](float(seconds or 0))
             except (TransitionError, RunEngineControlException, RunEngineInterrupted) as error:
                 say(f"{line}: {type(error).__name__}: {error}")
-        done = len(lines)
-        time.sleep(0.003)
 
 
 def drive(session: Session, plan: Any, job: dict[str, Any]) -> Outcome:
@@ -168,7 +168,23 @@ def controller() -> None:
     command_line()
 
 
+def fork_couriers(count: int) -> None:
+    """Let the first couriers of this session be forks of it, which need not import again."""
+    spares = [Spare() for _ in range(count)]
+    spawn = CourierProcess._spawn
+
+    def fork(self: CourierProcess) -> Any:
+        if not spares:
+            return spawn(self)
+        return spares.pop().start(self._command[2:], self.log)
+
+    CourierProcess._spawn = fork
+
+
 def main() -> None:
+    job = json.loads(sys.argv[1])
+    if os.environ.get(FORK) and job.get("tiled", True):
+        fork_couriers(2)
     live_by_clock()
     import ophyd  # noqa: PLC0415 - starts Channel Access
 
@@ -177,7 +193,6 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     # a shell starts background processes with Ctrl-C ignored
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    job = json.loads(sys.argv[1])
     report = run(job)
     target = Path(job["report"])
     temporary = target.with_suffix(f".{os.getpid()}")

@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks.fault_kinds import Fault
 from benchmarks.fault_machine import jump
-from benchmarks.fault_stack import Child, Stack
+from benchmarks.fault_stack import Child, Stack, holds
 
 
 @contextlib.contextmanager
@@ -47,8 +47,12 @@ class Injector:
     # -- the session -----------------------------------------------------------------------------
 
     def _request(self, fault: Fault) -> None:
-        with self.requests.open("a") as file:
-            file.write(f"{fault.kind} {fault.seconds}\n")
+        with contextlib.suppress(OSError):  # nobody reads: the session has ended
+            pipe = os.open(self.requests, os.O_WRONLY | os.O_NONBLOCK)
+            try:
+                os.write(pipe, f"{fault.kind} {fault.seconds}\n".encode())
+            finally:
+                os.close(pipe)
 
     def _session_killed(self, _: Fault) -> float:
         return self.child.kill()
@@ -96,7 +100,7 @@ class Injector:
         self._freeze("courier_pid", fault)
 
     def _freeze(self, name: str, fault: Fault) -> None:
-        if (pid := _pid(self.made, name)) is not None:
+        if (pid := pid_of(self.made, name)) is not None:
             with stopped(pid):
                 self.child.wait_quiet(fault.seconds)
 
@@ -161,16 +165,16 @@ def random_of(seed: int, family: str, number: int) -> random.Random:
     return random.Random(f"{seed}-{family}-{number}")
 
 
-def _pid(made: Stack, name: str) -> int | None:
+def pid_of(made: Stack, name: str) -> int | None:
     """Process of this data directory, if it lives."""
     with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
         process = psutil.Process(getattr(made, name))
-        if str(made.data) in process.cmdline():
+        if holds(process, made.data):
             return process.pid
     return None
 
 
 def _kill(made: Stack, name: str) -> None:
-    if (pid := _pid(made, name)) is not None:
+    if (pid := pid_of(made, name)) is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

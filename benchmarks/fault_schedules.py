@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fault_block import LOST, run_block, run_schedule
+from benchmarks.fault_block import LOST, PARTS, run_block, run_schedule
 from benchmarks.fault_kinds import (
     KINDS,
     STOPS_RAMP,
@@ -45,7 +45,7 @@ __all__ = [
     "KINDS", "LOST", "Fault", "Schedule", "energised_at", "judged", "late", "run_block",
     "run_schedule", "running", "summary",
 ]  # fmt: skip
-BLOCK = 10  # schedules that share a data directory
+BLOCK = 20  # schedules that share a data directory
 
 
 @dataclass
@@ -92,7 +92,7 @@ def run_blocks(
             time.sleep(0.2)
             for lane in [one for one in running_ if one.process.poll() is not None]:
                 running_.remove(lane)
-                yield _end(lane, keep=keep)
+                yield _end(lane, keep=keep) | {"seed": seed}
 
 
 def _begin(
@@ -135,22 +135,21 @@ def _end(lane: Lane, *, keep: bool) -> dict[str, Any]:
     return found
 
 
-def summary(blocks: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures of all blocks, by family."""
     families = sorted({b["family"] for b in blocks})
     return {
-        "seed": seed,
+        "seeds": sorted({b["seed"] for b in blocks}),
         "environment": environment(),
         **{f: _summary([b for b in blocks if b["family"] == f], f) for f in families},
         "wrong": [
-            f"{b['family']}-{s['number']}: {text}"
+            f"--seed {b['seed']} --only {b['family']}-{s['number']}: {text}"
             for b in blocks
             for s in b["schedules"]
             for text in s["wrong"]
         ]
         + [
-            f"{b['family']}-{b['schedules'][0]['number'] if b['schedules'] else '?'} to "
-            f"{b['schedules'][-1]['number'] if b['schedules'] else '?'}: {text}"
+            f"seed {b['seed']}, {b['family']} {[s['number'] for s in b['schedules']]}: {text}"
             for b in blocks
             for text in b["wrong"]
         ],
@@ -202,6 +201,9 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
         "hangs": sum("hang" in text for s in schedules for text in s["wrong"]),
         "watchdog_trips_before_any_fault": sum(s["trips_without_fault"] for s in schedules),
         "longest_machine_stall": max((s["stall"] or 0.0 for s in schedules), default=0.0),
+        "processor_seconds": {
+            part: sum(b["processor_seconds"][part] for b in whole) for part in PARTS
+        },
         "seconds_per_schedule": sum(s["seconds"] for s in schedules) / max(len(schedules), 1),
         "failed": [s["number"] for s in schedules if s["wrong"]],
     }
@@ -230,7 +232,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="these alone: afm-7 seccm-2 ...")
     parser.add_argument("--directory", type=Path, help="keep everything here")
     parser.add_argument("--result", default="fault_schedules", help="name of the results")
+    parser.add_argument("--blocks", type=Path, help="file that keeps every block, a line each")
+    parser.add_argument("--merge", action="store_true", help="run none, sum up those of --blocks")
     options = parser.parse_args()
+    if options.merge:
+        lines = options.blocks.read_text().splitlines()
+        write_result(options.result, summary([json.loads(line) for line in lines]))
+        return
     began = time.monotonic()
     blocks = []
     with scratch("nucleation-schedules-") as name:
@@ -241,14 +249,17 @@ def main() -> None:
         ):  # fmt: skip
             blocks.append(block)
             _tell(block, options.seed)
-            result = summary(blocks, options.seed)
+            if options.blocks is not None:
+                with options.blocks.open("a") as file:
+                    file.write(json.dumps(block, default=float) + "\n")
+            result = summary(blocks)
             result |= {"lanes": options.lanes, "wall_seconds": time.monotonic() - began}
             if not options.only:  # so far: a run that is ended early has its results
                 write_result(options.result, result, show=False)
-    result = summary(blocks, options.seed)
+    result = summary(blocks)
     print(json.dumps(result, indent=1, default=float))
     for text in result["wrong"]:
-        print(f"failed with seed {options.seed}: {text}", file=sys.stderr)
+        print(f"failed: {text}", file=sys.stderr)
     sys.exit(bool(result["wrong"]))
 
 

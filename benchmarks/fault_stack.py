@@ -25,7 +25,7 @@ from nucleation_bluesky.session.channel_access import (
 
 from benchmarks.fault_machine import SmallDisk, make_clock
 from benchmarks.fault_proxy import Proxy
-from benchmarks.fault_zygote import Forked, Zygote
+from benchmarks.fault_zygote import FORK, Forked, Zygote
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -48,6 +48,13 @@ def write_result(name: str, result: dict[str, Any], *, show: bool = True) -> Non
     (RESULTS / f"{name}.json").write_text(text + "\n")
     if show:
         print(text)
+
+
+def holds(process: psutil.Process, data: Path) -> bool:
+    """Whether a process works for a data directory: a number may long be another's."""
+    return any(str(data) in word for word in process.cmdline()) or any(
+        file.path.startswith(str(data)) for file in process.open_files()
+    )
 
 
 @dataclass
@@ -125,8 +132,11 @@ class Stack:
             self.environment |= make_clock(self.clock)
             self._network = Proxy(port)
             self._client = self.environment | loopback_environment(self._network.port)
+        if self.zygote is not None:
+            self._client = self._client | {FORK: "1"}
         self._children = 0
         self._processes: list[subprocess.Popen[bytes] | Forked] = []
+        self._controllers: list[subprocess.Popen[bytes] | Forked] = []
         self.ioc = self._start_ioc()
 
     @property
@@ -174,6 +184,7 @@ class Stack:
         log.unlink(missing_ok=True)
         process = self._start(command, log, self.environment, ioc=True)
         self._processes.append(process)
+        self._controllers.append(process)
         deadline = time.monotonic() + START_TIMEOUT
         while not log.exists() or "ready" not in log.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -218,6 +229,11 @@ class Stack:
         """Process of the courier."""
         return int(json.loads((self.data / "journal" / ".courier.json").read_text())["pid"])
 
+    def processor_seconds(self, part: str) -> float:
+        """Processor time of the forked "controllers" or "sessions" that have ended, s."""
+        of = [p for p in self._processes if (p in self._controllers) == (part == "controllers")]
+        return sum(p.cpu for p in of if isinstance(p, Forked))
+
     def close(self) -> None:
         """End what this stack started."""
         for process in self._processes:
@@ -232,7 +248,7 @@ class Stack:
         for name in ("courier_pid", "tiled_pid"):  # they would leave by themselves a little later
             with contextlib.suppress(OSError, ValueError, KeyError, psutil.Error):
                 process = psutil.Process(getattr(self, name))
-                if str(self.data) in process.cmdline():
+                if holds(process, self.data):
                     process.terminate()
                     process.wait(10)
         if self._network is not None:

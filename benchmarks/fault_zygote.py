@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 LAYER = "OPHYD_CONTROL_LAYER"
+FORK = "NUCLEATION_FAULT_FORK"  # set where sessions fork their couriers
 ROOT = Path(__file__).resolve().parents[1]
 START = 120.0  # s
 IMPORTS = (
@@ -46,6 +47,7 @@ class Forked:
     pid: int
     exit_file: Path
     returncode: int | None = None
+    cpu: float = 0.0  # s of processor time, once it has ended
 
     def __post_init__(self) -> None:
         self.args = f"fork {self.pid}"
@@ -72,7 +74,8 @@ class Forked:
         deadline = time.monotonic() + 5  # the zygote tells a moment later
         while not self.exit_file.exists() and time.monotonic() < deadline:
             time.sleep(0.002)
-        self.returncode = int(self.exit_file.read_text() or -1) if self.exit_file.exists() else -1
+        told = self.exit_file.read_text().split() if self.exit_file.exists() else ["-1", "0"]
+        self.returncode, self.cpu = int(told[0]), float(told[1])
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -87,6 +90,75 @@ class Forked:
     def kill(self) -> None:
         """SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+class Spare:
+    """A process forked in advance, to become the courier of the session that forked it.
+
+    It has the interface of `subprocess.Popen`, and like what that starts it is the session's child.
+    While it has nothing to do it ends with the session.
+    """
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+        listening, self._job = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            # nothing else is open yet but other spares' pipes, which must end with the session
+            os.dup2(listening, 3)
+            os.closerange(4, 64)
+            with os.fdopen(3) as stream:
+                line = stream.readline()
+            if line:
+                _courier(json.loads(line))
+            os._exit(0)
+        os.close(listening)
+
+    def start(self, words: Sequence[str], log: Path) -> "Spare":
+        """Give it its command line."""
+        job = {"words": list(words), "environment": dict(os.environ), "log": str(log)}
+        with os.fdopen(self._job, "w") as stream:
+            stream.write(json.dumps(job) + "\n")
+        return self
+
+    def poll(self) -> int | None:
+        """Return its exit code, None while it lives."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it lives."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end."""
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("courier", timeout)
+            time.sleep(0.02)
+        return self.returncode or 0
+
+
+def _courier(job: dict[str, Any]) -> None:
+    """Be the courier, as ``python -m`` would."""
+    from nucleation_bluesky.storage import courier  # noqa: PLC0415 - in a fork, it is there
+    from tiled.client import utils as requests  # noqa: PLC0415
+
+    os.setsid()
+    fd = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for number in (1, 2):
+        os.dup2(fd, number)
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    sys.argv = job["words"]
+    # the courier sets these two for an import that has been made here already
+    requests.TILED_RETRY_ATTEMPTS, requests.TILED_RETRY_TIMEOUT = 1, courier.REQUEST
+    courier.main()
 
 
 @dataclass(frozen=True)
@@ -144,12 +216,14 @@ def zygote() -> Iterator[Zygote]:
 def _reap(running: dict[int, str]) -> None:
     with contextlib.suppress(ChildProcessError):
         while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, used = os.wait4(-1, os.WNOHANG)
             if not pid:
                 return
-            path = running.pop(pid, "")
+            path = Path(running.pop(pid, os.devnull))
+            text = f"{os.waitstatus_to_exitcode(status)} {used.ru_utime + used.ru_stime}"
             with contextlib.suppress(OSError):  # its directory may be gone already
-                Path(path).write_text(str(os.waitstatus_to_exitcode(status)))
+                path.with_name(f".{path.name}").write_text(text)
+                path.with_name(f".{path.name}").rename(path)
 
 
 def _become(job: dict[str, Any]) -> None:

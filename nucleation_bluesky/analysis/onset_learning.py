@@ -23,6 +23,7 @@ from nucleation_bluesky.analysis.onset_model import (
     start_shared,
     trial_onsets,
 )
+from nucleation_bluesky.analysis.parallel import spread
 
 _VAGUE = 9.0  # variance of the log of a growth rate of which nothing is known
 _LEADS = (0.0, 0.05, 0.1, 0.17, 0.27)  # shares of the growth seen
@@ -178,9 +179,11 @@ def _learn(
         shapes = templates(grid, w, shared.laws[c], pole, shared.lead, shared.binning)
         return profile_channel(channels[c], shapes)
 
+    def profiles(poles: tuple[float, ...]) -> list[Profile]:
+        return spread(lambda c: profile(c, poles[c]), range(len(poles)))
+
     def score(poles: tuple[float, ...]) -> float:
-        made = [profile(c, pole) for c, pole in enumerate(poles)]
-        total = _marginal(made, grid, shared)[0]
+        total = _marginal(profiles(poles), grid, shared)[0]
         for told, pole in zip(known, poles, strict=True):
             if not told.told:
                 # a long time constant mimics a higher power: half a unit per site and e-fold
@@ -190,10 +193,10 @@ def _learn(
 
     poles, deviation = shared.poles, 0.0
     for step in range(rounds):
-        shared = _update([profile(c, p) for c, p in enumerate(poles)], grid, shared)
+        shared = _update(profiles(poles), grid, shared)
         poles, deviation = _search_poles(score, poles, known, reach if step == 0 else 0.1)
-    shared = _update([profile(c, p) for c, p in enumerate(poles)], grid, shared)
-    total = _marginal([profile(c, p) for c, p in enumerate(poles)], grid, shared)[0]
+    shared = _update(profiles(poles), grid, shared)
+    total = _marginal(profiles(poles), grid, shared)[0]
     # an onset moves by at most the change of the pole that dominates its evidence
     return replace(shared, poles=poles, pole_sd=0.5 * deviation), total
 

@@ -24,6 +24,8 @@ from nucleation_bluesky.analysis.topography import (
 
 TILES = 5  # per axis, for the cluster-robust uncertainty
 MAX_PIXELS = 70_000  # of the fit
+APART = 1.0  # px between two starts that are worth a fit each
+SURE = (0.05, 0.9)  # px and correlation: a fit that needs no second one
 BAND = (1.0, 8.0)  # px, Gaussian widths of the band-pass for the coarse correlation
 
 
@@ -147,8 +149,8 @@ def register(
     scale = robust_sigma(first) or 1.0  # numbers near 1: metres would underflow in the fit
     first, second = first / scale, second / scale
     # the fit sees full heights: clipping would move the edges of tall features
-    start = _coarse(_clipped(first), _clipped(second))
-    parameters, sigma, quality = _refine(first, second, start, mask, drift=drift)
+    starts = _coarse(_clipped(first), _clipped(second), mask)[: None if mask is not None else 1]
+    parameters, sigma, quality = _best_refined(first, second, starts, mask, drift=drift)
     half = (first.shape[0] - 1) / 2
     return Registration(
         dx=float(parameters[0] * pixel_size),
@@ -220,13 +222,18 @@ def _coordinates(shape: tuple[int, ...], parameters: np.ndarray) -> tuple[np.nda
     )
 
 
-def _coarse(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Shift to about a pixel: candidates by phase correlation, chosen by what they explain."""
+def _coarse(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None) -> list[np.ndarray]:
+    """Shifts to about a pixel by phase correlation, the one that explains most first.
+
+    A densely plated area outweighs the ground around it, so it takes no part.
+    """
     window = np.outer(*(tukey(n, 0.3) for n in first.shape))
-    candidates = []
+    ground = np.ones(first.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+    candidates = [np.zeros(4)]  # where both were asked for
     for low in (BAND[0], 3 * BAND[0]):
+        taper = window * (1.0 if ground.all() else ndimage.gaussian_filter(ground * 1.0, low))
         band = [
-            (ndimage.gaussian_filter(a, low) - ndimage.gaussian_filter(a, BAND[1] * low)) * window
+            (ndimage.gaussian_filter(a, low) - ndimage.gaussian_filter(a, BAND[1] * low)) * taper
             for a in (first, second)
         ]
         for normalization in ("phase", None):
@@ -238,8 +245,30 @@ def _coarse(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             )
             candidates.append(np.array([-shift[1], -shift[0], 0.0, 0.0]))
     smooth = [ndimage.gaussian_filter(a, BAND[0]) for a in (first, second)]
-    scores = [_agreement(smooth[0], smooth[1], c) for c in candidates]
-    return candidates[int(np.argmax(scores))]
+    scores = [_agreement(smooth[0], smooth[1], c, ground) for c in candidates]
+    apart: list[np.ndarray] = []
+    for index in np.argsort(scores)[::-1]:
+        if all(np.hypot(*(candidates[index] - other)[:2]) > APART for other in apart):
+            apart.append(candidates[index])
+    return apart
+
+
+def _best_refined(
+    first: np.ndarray,
+    second: np.ndarray,
+    starts: list[np.ndarray],
+    mask: np.ndarray | None,
+    *,
+    drift: bool,
+) -> tuple[np.ndarray, float, float]:
+    """Refine from one start after the other until the result leaves no doubt."""
+    found: list[tuple[np.ndarray, float, float]] = []
+    for start in starts:
+        found.append(_refine(first, second, start, mask, drift=drift))
+        if found[-1][1] < SURE[0] and found[-1][2] > SURE[1]:
+            return found[-1]
+    best = max(quality for _, _, quality in found)
+    return min((f for f in found if f[2] > best - 0.02), key=lambda f: f[1])
 
 
 def _overlap(first: np.ndarray, second: np.ndarray, parameters: np.ndarray) -> np.ndarray:
@@ -264,13 +293,16 @@ def _interior(
     return inside
 
 
-def _agreement(first: np.ndarray, second: np.ndarray, parameters: np.ndarray) -> float:
+def _agreement(
+    first: np.ndarray, second: np.ndarray, parameters: np.ndarray, ground: np.ndarray
+) -> float:
     moved = _overlap(first, second, parameters)
-    inside = np.isfinite(moved)
-    if np.count_nonzero(inside) < 0.1 * first.size:
+    inside = np.isfinite(moved) & ground
+    wanted = np.count_nonzero(ground)
+    if np.count_nonzero(inside) < 0.1 * wanted:
         return -1.0
     a, b = first[inside], moved[inside]
-    return _correlation(a, b, np.ones(a.size)) * np.sqrt(a.size / first.size)
+    return _correlation(a, b, np.ones(a.size)) * np.sqrt(a.size / wanted)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:

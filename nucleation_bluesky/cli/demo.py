@@ -13,7 +13,7 @@ from bluesky.plan_stubs import mv
 from nucleation_bluesky.cli.common import console, errors_in_one_sentence, fail
 from nucleation_bluesky.cli.data import show_summary
 from nucleation_bluesky.cli.demo_seccm import run_seccm_demo
-from nucleation_bluesky.cli.demo_timing import DELIVERY_TIMEOUT, timed
+from nucleation_bluesky.cli.demo_steps import DELIVERY_TIMEOUT, ResultWriter, timed
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.session.access import serving
@@ -28,7 +28,6 @@ from nucleation_bluesky.session.execute import execute
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
 from nucleation_bluesky.storage.analyse import analyse_run
 from nucleation_bluesky.storage.analysis_result import AnalysisResult
-from nucleation_bluesky.storage.results import write_result
 from nucleation_bluesky.storage.runs import open_run
 
 NOMINAL_TIP = TipConfig(radius=5e-9, half_angle=radians(28))  # as a tip's data sheet would say
@@ -113,12 +112,13 @@ def measure(session: Session, experiment: Experiment) -> str:
     return outcome.uid
 
 
-def evaluate(session: Session, experiment: Experiment, uid: str) -> AnalysisResult:
-    """Analyse one run from Tiled and store the result next to it."""
+def evaluate(
+    session: Session, experiment: Experiment, uid: str, write: ResultWriter
+) -> AnalysisResult:
+    """Analyse one run from Tiled; the result is stored next to it."""
     client = session.catalog
     result = replace(analyse_run(client, uid), label=experiment.label)
-    parameters = result.parameters
-    write_result(client, result.sites, runs=[open_run(client, uid)], parameters=parameters)
+    write(client, result.sites, runs=[open_run(client, uid)], parameters=result.parameters)
     return result
 
 
@@ -149,8 +149,8 @@ def run_afm_demo(
         if not session.wait_delivered(uids, DELIVERY_TIMEOUT):
             fail("the documents did not reach Tiled; see 'nucleation-bluesky journal list'")
         console.print("[bold]analysis, from the data in Tiled[/bold]")
-        with timed("analysed"):
-            return [evaluate(session, e, uid) for e, uid in zip(planned, uids, strict=True)]
+        with timed("analysed"), ResultWriter() as write:
+            return [evaluate(session, e, uid, write) for e, uid in zip(planned, uids, strict=True)]
 
 
 def run_demo(out: Path, rows: int, cols: int, seed: int, *, small: bool, part: str) -> None:

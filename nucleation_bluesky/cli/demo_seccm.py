@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from nucleation_bluesky.cli.common import console, errors_in_one_sentence, fail
-from nucleation_bluesky.cli.demo_timing import DELIVERY_TIMEOUT, timed
+from nucleation_bluesky.cli.demo_steps import DELIVERY_TIMEOUT, ResultWriter, timed
 from nucleation_bluesky.plans.landing import cv_cycles
 from nucleation_bluesky.plans.screen import combinatorial_screen
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.session.execute import execute
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
 from nucleation_bluesky.storage.analyse_seccm import analyse_seccm_run
-from nucleation_bluesky.storage.results import write_result
 from nucleation_bluesky.storage.runs import open_run
 from nucleation_bluesky.storage.seccm_result import SeccmResult
 
@@ -86,8 +85,8 @@ def run_seccm_demo(out: Path, seed: int, sample: str, *, small: bool) -> list[Se
         uids = [measure(session, experiment) for experiment in planned]
         if not session.wait_delivered(uids, DELIVERY_TIMEOUT):
             fail("the documents did not reach Tiled; see 'nucleation-bluesky journal list'")
-        with timed("landings analysed, from the data in Tiled"):
-            return [evaluate(session, e, uid) for e, uid in zip(planned, uids, strict=True)]
+        with timed("landings analysed, from the data in Tiled"), ResultWriter() as write:
+            return [evaluate(session, e, uid, write) for e, uid in zip(planned, uids, strict=True)]
 
 
 def measure(session: Session, experiment: LandingExperiment) -> str:
@@ -100,11 +99,13 @@ def measure(session: Session, experiment: LandingExperiment) -> str:
     return outcome.uid
 
 
-def evaluate(session: Session, experiment: LandingExperiment, uid: str) -> SeccmResult:
-    """Analyse one run from Tiled and store the results next to it."""
+def evaluate(
+    session: Session, experiment: LandingExperiment, uid: str, write: ResultWriter
+) -> SeccmResult:
+    """Analyse one run from Tiled; the results are stored next to it."""
     client = session.catalog
     run = open_run(client, uid)
     result = replace(analyse_seccm_run(run), label=experiment.label)
     for name, dataset in result.datasets.items():
-        write_result(client, dataset, name=name, runs=[run], parameters=result.parameters)
+        write(client, dataset, name=name, runs=[run], parameters=result.parameters)
     return result

@@ -171,6 +171,7 @@ async def serve_parts(
         async with _background(*(loop for part in parts for loop in part.loops())):
             server = asyncio.ensure_future(context.run())
             await _until_listening(context, server)
+            _tell_of_a_shared_port(context)
             if ready is not None:
                 ready()
             stopping = asyncio.ensure_future(stop.wait())
@@ -181,6 +182,21 @@ async def serve_parts(
             await asyncio.gather(server, stopping, return_exceptions=True)
     finally:
         await _close(parts)
+
+
+def _tell_of_a_shared_port(context: Context) -> None:
+    """Warn where another server of this machine receives searches at the same UDP port.
+
+    A search that is sent to one address, the loopback's for instance, reaches one of the two only,
+    and always the same one for a client; a broadcast reaches both.
+    """
+    if context.port != context.ca_server_port:
+        logger.warning(
+            "another Channel Access server of this machine has port %d too, and a client that "
+            "looks for both by their address finds only one: give this one another "
+            "EPICS_CA_SERVER_PORT, and its 'address:port' to the clients in EPICS_CA_ADDR_LIST",
+            context.ca_server_port,
+        )
 
 
 async def _close(parts: Sequence[Part]) -> None:

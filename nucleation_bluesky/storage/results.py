@@ -14,6 +14,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ _SPEC = "NucleationResult"
 _COORDINATE = "xarray_coord"
 PACKED_CONTAINER = f"{RESULTS_CONTAINER}-packed"
 LARGEST_PACKED = 64_000_000  # bytes; above, the data are the time, not the requests
+AT_A_TIME = 4  # variables that are sent beside each other
 logger = logging.getLogger(__name__)
 
 
@@ -164,9 +166,7 @@ def write_result(
     node = container.create_container(
         key=key, metadata=metadata, specs=[Spec(_SPEC, version="1"), Spec("xarray_dataset")]
     )
-    for variable_name in dataset.variables:
-        spec = _COORDINATE if variable_name in dataset.coords else "xarray_data_var"
-        _write_variable(node, str(variable_name), dataset.variables[variable_name], spec)
+    _write_variables(node, dataset)
     node.update_metadata(metadata={"complete": True}, drop_revision=True)
     _link(runs, name, key)
     return key
@@ -187,6 +187,27 @@ def _write_packed(client: Any, key: str, dataset: xr.Dataset) -> str:
         container.delete_contents(key, external_only=False)
     container.write_array(pack(plain), key=key)
     return key
+
+
+def _write_variables(node: Any, dataset: xr.Dataset) -> None:
+    """Write every variable; several at a time, as most of a request is waiting."""
+    with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="write-result") as pool:
+        tasks = [
+            pool.submit(
+                _write_variable,
+                node,
+                str(name),
+                variable,
+                _COORDINATE if name in dataset.coords else "xarray_data_var",
+            )
+            for name, variable in dataset.variables.items()
+        ]
+        try:
+            for task in tasks:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 def _write_variable(node: Any, name: str, variable: xr.Variable, spec: str) -> None:
