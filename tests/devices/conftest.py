@@ -15,7 +15,7 @@ from nucleation_bluesky.devices import AfmInstrument  # noqa: E402
 
 
 def start(directory, prefix, **options):
-    return afm_ioc(directory, prefix=prefix, environment=ENVIRONMENT, **options)
+    return afm_ioc(directory, prefix=prefix, **{"environment": ENVIRONMENT} | options)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from nucleation_bluesky.contract.ramp import RampSpec
 from nucleation_bluesky.devices._signals import FIRST_CONTACT
 from nucleation_bluesky.devices.errors import ExposureFailedError, NotConnectedError
 from tests.devices.conftest import ENVIRONMENT, start
+from tests.support.ca_session import second_environment
 
 pytestmark = pytest.mark.stack
 SLOW = RampSpec(0.0, (-1.0,), (0.5,), 1000.0)  # 2 s in real time
@@ -30,7 +31,8 @@ def ioc(tmp_path_factory):
 
 @pytest.fixture
 def mortal_ioc(tmp_path):
-    with start(tmp_path, "T:MORTAL:", speed=1.0) as running:
+    # beside the other one
+    with start(tmp_path, "T:MORTAL:", speed=1.0, environment=second_environment()) as running:
         yield running
 
 

@@ -59,3 +59,16 @@ def test_virtual_afm_runs_a_ramp_and_listens_on_the_loopback_only(tmp_path, monk
             assert other.connect_ex(("127.0.0.2", port)) != 0
     assert ioc.process.returncode == 0
     assert truth.exists()
+
+
+@pytest.mark.stack
+def test_a_second_server_at_one_port_says_so(tmp_path):
+    """The kernel gives a client's searches to one of the two: the second one says so."""
+    with afm_ioc(tmp_path, factory=DEMO, prefix="A:") as first:
+        beside = tmp_path / "beside"
+        beside.mkdir()
+        with afm_ioc(beside, factory=DEMO, prefix="B:", environment=first.environment) as second:
+            port = first.environment["EPICS_CA_SERVER_PORT"]
+            assert f"another Channel Access server of this machine has port {port}" in second.log()
+            assert "EPICS_CA_ADDR_LIST" in second.log()
+        assert "another" not in first.log()
