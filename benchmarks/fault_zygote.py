@@ -37,6 +37,12 @@ IMPORTS = (
     "nucleation_bluesky.iocs.run", "nucleation_bluesky.iocs.backends.virtual_afm",
     "nucleation_bluesky.iocs.backends.virtual_seccm", "nucleation_bluesky.storage.read",
     "ophyd._pyepics_shim", "epicscorelibs.path.pyepics", "bluesky.suspenders",
+    # what reading from Tiled imports on its way, and the courier for its first run
+    "bluesky_tiled_plugins.clients.bluesky_run", "nucleation_bluesky.storage.courier_job",
+    "bluesky_tiled_plugins.clients.bluesky_event_stream", "dask.array", "dask.dataframe",
+    "sparse", "sqlalchemy", "h2.connection", "httpcore", "websockets.sync.client", "IPython",
+    "tiled.client.array", "tiled.client.dataframe", "tiled.client.stream", "lz4.frame",
+    "tiled.serialization.table", "encodings.ascii",
 )  # fmt: skip
 
 

@@ -96,15 +96,32 @@ class ContractSignal(EpicsSignal):
         NotConnectedError
             After ``timeout``, s.
         """
-        if self.connected:
+        deadline = time.monotonic() + timeout
+        while not self.connected:
+            left = deadline - time.monotonic()
+            try:
+                self.wait_for_connection(timeout=max(min(left, TIMEOUT), 0.01))
+            except TimeoutError as exc:
+                if time.monotonic() >= deadline:
+                    raise NotConnectedError(
+                        f"{self.pvname} does not answer; start its controller, or correct the "
+                        "prefix or EPICS_CA_ADDR_LIST"
+                    ) from exc
+                self._announce_again()
+
+    def _announce_again(self) -> None:
+        """Tell ophyd what pyepics knows of a PV that is connected.
+
+        ophyd counts on one event each for connection and access rights, and pyepics now and then
+        loses the latter at first connection (its PV reads the rights again for that reason).
+        """
+        pv = self._read_pv
+        if not pv.connected:
             return
-        try:
-            self.wait_for_connection(timeout=timeout)
-        except TimeoutError as exc:
-            raise NotConnectedError(
-                f"{self.pvname} does not answer; start its controller, or correct the prefix or "
-                "EPICS_CA_ADDR_LIST"
-            ) from exc
+        if not self._connection_states[pv.pvname]:
+            self._pv_connected(pv.pvname, True, pv)
+        pv.force_read_access_rights()
+        self._pv_access_callback(pv.read_access, pv.write_access, pv)
 
     def get(self, **kwargs: Any) -> Any:
         """Read the PV now.

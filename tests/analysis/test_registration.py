@@ -91,6 +91,23 @@ def test_an_area_plated_all_over_is_left_out():
     assert abs(masked.dx - 4.3 * PIXEL) < 0.1 * PIXEL
 
 
+@pytest.mark.parametrize("shift", [(-3.8, 0.8), (9.3, -6.4)])
+def test_a_lattice_of_particles_does_not_decide_where_the_ground_lies(shift):
+    """A smooth ground with two phases; rows of tall, touching particles over its middle."""
+    surface = rough(11, width=24.0, height=1e-9)
+    surface += 6e-9 * ndimage.gaussian_filter((rough(12, width=24.0) > 1e-9) * 1.0, 2)
+    image = crop(surface, *shift)
+    rows, cols = np.indices(image.shape)
+    dense = (np.abs(rows - 128) < 80) & (np.abs(cols - 128) < 80)
+    lattice = np.clip(1 - ((rows % 11 - 5) ** 2 + (cols % 11 - 5) ** 2) / 36, 0, None)
+    image = image + np.where(dense, 12e-9 * np.sqrt(lattice), 0.0)
+    found = registration.estimate_shift(crop(surface, 0, 0), image, PIXEL, mask=~dense)
+    assert found.quality > 0.95
+    assert found.uncertainty < 0.5 * PIXEL
+    assert abs(found.dx - shift[0] * PIXEL) < 4 * found.uncertainty
+    assert abs(found.dy - shift[1] * PIXEL) < 4 * found.uncertainty
+
+
 def test_align_marks_what_the_image_does_not_reach():
     surface = rough(5)
     image = crop(surface, 10.0, 0.0)

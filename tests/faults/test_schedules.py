@@ -104,7 +104,7 @@ def test_blocks_hold_every_schedule_once():
 @pytest.mark.timeout(600)
 def test_a_few_schedules_without_tiled(tmp_path):
     blocks = list(run_blocks(FEW, SEED, tmp_path, lanes=2, keep=True, tiled=False))
-    found = summary(blocks, SEED)
+    found = summary(blocks)
     assert found["wrong"] == []
     afm, seccm = found["afm"], found["seccm"]
     assert afm["faults"]["session_killed"] == 1
@@ -121,7 +121,7 @@ def test_a_few_schedules_without_tiled(tmp_path):
 @pytest.mark.timeout(1200)
 def test_a_few_schedules_with_everything(tmp_path):
     blocks = list(run_blocks(FEW, SEED, tmp_path, lanes=2, keep=True))
-    found = summary(blocks, SEED)
+    found = summary(blocks)
     assert found["wrong"] == []
     assert found["afm"]["runs_in_tiled"] >= 2
     assert found["afm"]["runs_differing_in_tiled"] == [0, 0]
@@ -129,6 +129,6 @@ def test_a_few_schedules_with_everything(tmp_path):
     (block,) = (b for b in blocks if b["family"] == "afm")
     block["accounts"]["done_without_event"] = 1
     block["schedules"][0]["wrong"] = ["tokens_twice: 1"]
-    found = summary(blocks, SEED)
+    found = summary(blocks)
     assert found["afm"]["journal_events_lost"] == 1
     assert len(found["wrong"]) == 1
