@@ -115,8 +115,8 @@ class ContractSignal(EpicsSignal):
         ophyd counts on one event each for connection and access rights, and pyepics now and then
         loses the latter at first connection (its PV reads the rights again for that reason).
         """
-        pv = self._read_pv
-        if not pv.connected:
+        pv: Any = self._read_pv
+        if pv is None or not pv.connected:
             return
         if not self._connection_states[pv.pvname]:
             self._pv_connected(pv.pvname, True, pv)
