@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.table import Table
 
 from nucleation_bluesky.analysis.seccm.landing import FilmSettings
@@ -163,9 +164,10 @@ def _runs_table(found: list[RunInfo]) -> Table:
     }
     if not any(columns["operator"]):
         del columns["operator"]
-    table = Table()
+    # narrow enough for 80 columns and the names in use; longer ones are folded, not cut
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
-        table.add_column(name, no_wrap=name in ("uid", "time"))
+        table.add_column(name, no_wrap=name in ("uid", "time"), overflow="fold")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table
@@ -174,14 +176,17 @@ def _runs_table(found: list[RunInfo]) -> Table:
 def _serve_command(app: typer.Typer) -> None:
     @app.command("serve")
     def serve(
-        show_key: Annotated[bool, typer.Option(help="Print the API key.")] = False,
+        show_key: Annotated[
+            bool, typer.Option(help="Print the API key, and the web pages' address with it.")
+        ] = False,
         config: ConfigOption = None,
         data: DataOption = None,
     ) -> None:
         """Serve the data directory with Tiled, until Ctrl-C."""
         chosen = configuration(config, data)
         with errors_in_one_sentence(*EXPECTED), serving(chosen) as server:
-            console.print(f"web pages:  {server.web_ui}")
+            with_key = f"?api_key={server.api_key}" if show_key else "  (with the key: --show-key)"
+            console.print(f"web pages:  {server.web_ui}{with_key}", soft_wrap=True)
             console.print(f"clients:    tiled.client.from_uri('{server.uri}/api/v1', api_key=...)")
             key_file = chosen.data_directory.absolute() / "tiled" / "api_key"
             told = server.api_key if show_key else f"in {key_file} (--show-key prints it)"

@@ -64,10 +64,11 @@ def test_doctor(shell):
 
 
 def test_same_line_again_is_refused(shell, measured):
-    again = shell(measured["run"])
-    assert again.returncode != 0
-    assert "used" in again.stdout + again.stderr
-    assert "Traceback" not in again.stdout + again.stderr
+    for line in (measured["run"], measured["run"] + " --skip-used"):
+        again = shell(line)
+        assert again.returncode != 0
+        assert "every one of these sites has been used" in again.stdout + again.stderr
+        assert "Traceback" not in again.stdout + again.stderr
 
 
 def test_runs_analyse_report(shell, measured):
@@ -80,7 +81,12 @@ def test_runs_analyse_report(shell, measured):
     assert "stored in Tiled" in analysed.stdout
     with xr.open_dataset(shell.folder / "first.nc") as result:
         assert result["onset_bias_map"].shape == (12, 12)
-        assert 0 < int(result["nucleated"].sum()) <= 144
+        nucleated = result["nucleated"].values.astype(bool)
+        assert 0 < nucleated.sum() <= 144
+        # the image after lies on the one before, although particles cover its middle
+        heights = result["topography_height"].values[nucleated]
+        assert np.isfinite(heights).mean() > 0.8
+        assert np.nanmedian(heights) > 5e-9
     reported = shell(measured["report"])
     assert reported.returncode == 0, reported.stdout + reported.stderr
     page = (shell.folder / "first-report" / "report.html").read_text()
@@ -91,7 +97,7 @@ def test_runs_analyse_report(shell, measured):
 def served(shell, measured):
     """Address and key that `serve` prints."""
     process = subprocess.Popen(
-        [*measured["serve"].split(), "--show-key"],
+        measured["serve"].split(),
         cwd=shell.folder, env=shell.environment, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     address = key = None
