@@ -44,9 +44,11 @@ faults: install
 	$(BIN)/python -m benchmarks.fault_schedules --schedules $(N) --seccm $(SECCM) --seed $(SEED) \
 	  --lanes $(LANES)
 
-# known vulnerabilities of what the lock pins; needs the network, so it is no part of the tests
+# known vulnerabilities of what the lock pins; needs the network, so it is no part of the tests.
+# Strict: a package that cannot be looked up is no package without vulnerabilities
 audit: install
-	$(BIN)/uv tool run pip-audit --requirement requirements.lock --require-hashes --disable-pip
+	$(BIN)/uv tool run pip-audit --strict --requirement requirements.lock --require-hashes \
+	  --disable-pip
 
 lint: install
 	$(BIN)/ruff check .

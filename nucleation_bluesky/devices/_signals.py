@@ -275,17 +275,24 @@ class Completion:
         """Channel Access callback."""
         self._event.set()
 
-    def wait(self, timeout: float) -> None:
+    def wait(self, timeout: float, deadline: float | None = None) -> None:
         """Wait for completion.
+
+        Parameters
+        ----------
+        timeout : float
+            s.
+        deadline : float, optional
+            When it ends (`time.monotonic`), where several are waited for together.
 
         Raises
         ------
         PutTimeoutError
-            If it does not come within ``timeout``, s.
+            If it does not come within ``timeout``.
         NotConnectedError
             If the connection is lost meanwhile.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout if deadline is None else deadline
         done = False
         while not done:
             done = self._event.wait(max(0.0, min(_POLL, deadline - time.monotonic())))
@@ -358,10 +365,11 @@ def write_together(puts: Sequence[tuple[ContractSignal, Any]], timeout: float = 
     """
     if not puts:
         return
-    deadline = time.monotonic() + timeout
     pending = [signal.start(value) for signal, value in puts]
+    # from here on: connecting has a time of its own, and so has a busy machine that sends them
+    deadline = time.monotonic() + timeout
     for completion in pending:
-        completion.wait(max(0.0, deadline - time.monotonic()))
+        completion.wait(timeout, deadline)
     found = read_together([signal for signal, _ in puts])
     for (signal, value), got in zip(puts, found, strict=True):
         if not _same(signal, value, got):
