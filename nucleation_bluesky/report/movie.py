@@ -5,14 +5,15 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.animation import PillowWriter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 from skimage.transform import downscale_local_mean
 
 from nucleation_bluesky.report.figures import film, style
 from nucleation_bluesky.report.plate import need
 from nucleation_bluesky.storage.seccm_result import LandingResult
 
-MAX_FRAMES, MAX_PIXELS, FPS = 120, 256, 12
+MAX_FRAMES, MAX_PIXELS, FPS, PIXELS_PER_INCH = 120, 256, 12, 90
 
 
 def write_movie(path: Path, one: LandingResult, *, scale: str = "") -> Path:
@@ -41,38 +42,73 @@ def write_movie(path: Path, one: LandingResult, *, scale: str = "") -> Path:
     shown = np.flatnonzero((time >= min(0.0, seconds[0])) & (time <= seconds[-1]))[:-1]
     if len(shown) < 2:
         raise ValueError("film and electrochemistry do not overlap")
-    shown = shown[:: -(-len(shown) // MAX_FRAMES)]
+    stride = -(-len(shown) // MAX_FRAMES)
+    shown = shown[::stride]
     bins = -(-max(reference.shape) // MAX_PIXELS)
     pixel = float(movie.pixel_size)
-    images = [
-        downscale_local_mean(
-            film.display_frame(movie.frames, int(k), reference, pixel), (bins,) * 2
-        )
-        for k in shown
+    # two requests for all pairs, not one a pair
+    pairs = [
+        np.asarray(movie.frames[int(shown[0]) + k : int(shown[-1]) + k + 1 : stride])
+        for k in (0, 1)
     ]
+    images = [
+        downscale_local_mean(film.displayed(np.stack(pair), reference, pixel), (bins,) * 2)
+        for pair in zip(*pairs, strict=True)
+    ]
+    potential = np.interp(time[shown], seconds, trace.potential)
+    step = max(1, len(seconds) // 2000)
     with mpl.rc_context(style.STYLE):  # type: ignore[arg-type]
-        figure = style.new_figure(3.4, 4.4)
-        top, bottom = figure.subplots(2, 1, height_ratios=(3, 1))
-        low, high = style.robust_limits(100 * np.stack(images))
-        extent = (0.0, reference.shape[1] * pixel, 0.0, reference.shape[0] * pixel)
-        drawn = top.imshow(100 * images[0], cmap=film.FILM_MAP, vmin=low, vmax=high, extent=extent)
-        style.bare(top)
-        style.scale_bar(top)
-        figure.colorbar(drawn, ax=top, fraction=0.05, pad=0.02).set_label("Change (%)")
-        step = max(1, len(seconds) // 2000)
-        bottom.plot(seconds[::step], trace.potential[::step], color=style.INK, lw=0.7)
-        bottom.set_xlabel("Time after contact (s)")
-        bottom.set_ylabel(f"E (V vs {style.chemical(scale)})" if scale else "E (V)")
-        now = bottom.axvline(time[shown[0]], color=style.RED, lw=1)
-        title = top.set_title("0.00 s, +0.000 V")
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once: what moves keeps its size
-        writer = PillowWriter(fps=FPS)
-        with writer.saving(figure, str(path), dpi=90):
-            for k, image in zip(shown, images, strict=True):
-                drawn.set_data(100 * image)
-                now.set_xdata([time[k]] * 2)
-                potential = float(np.interp(time[k], seconds, trace.potential))
-                title.set_text(f"{time[k]:.2f} s, {potential:+.3f} V")
-                writer.grab_frame()
+        pages = _pages(
+            100 * np.stack(images),
+            (reference.shape[1] * pixel, reference.shape[0] * pixel),
+            time[shown],
+            potential,
+            (seconds[::step], trace.potential[::step]),
+            f"E (V vs {style.chemical(scale)})" if scale else "E (V)",
+        )
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=round(1000 / FPS), loop=0)
     return path
+
+
+def _pages(
+    images: np.ndarray,
+    size: tuple[float, float],
+    times: np.ndarray,
+    potentials: np.ndarray,
+    trace: tuple[np.ndarray, np.ndarray],
+    label: str,
+) -> list[Image.Image]:
+    """Draw the pages of the film; all but image, title and time mark is drawn once."""
+    figure = style.new_figure(3.4, 4.4)
+    top, bottom = figure.subplots(2, 1, height_ratios=(3, 1))
+    low, high = style.robust_limits(images)
+    extent = (0.0, size[0], 0.0, size[1])
+    drawn = top.imshow(images[0], cmap=film.FILM_MAP, vmin=low, vmax=high, extent=extent)
+    style.bare(top)
+    style.scale_bar(top)
+    figure.colorbar(drawn, ax=top, fraction=0.05, pad=0.02).set_label("Change (%)")
+    bottom.plot(*trace, color=style.INK, lw=0.7)
+    bottom.set_xlabel("Time after contact (s)")
+    bottom.set_ylabel(label)
+    now = bottom.axvline(times[0], color=style.RED, lw=1)
+    title = top.set_title("0.00 s, +0.000 V")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once: what moves keeps its size
+    figure.set_dpi(PIXELS_PER_INCH)
+    for artist in (drawn, now, title):
+        artist.set_animated(True)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
+    over = [*top.artists, *top.patches, *top.texts]  # the scale bar lies on the image
+    pages = []
+    for image, at, potential in zip(images, times, potentials, strict=True):
+        drawn.set_data(image)
+        now.set_xdata([at, at])
+        title.set_text(f"{at:.2f} s, {potential:+.3f} V")
+        canvas.restore_region(still)
+        for artist in (drawn, *over, title):
+            top.draw_artist(artist)
+        bottom.draw_artist(now)
+        pages.append(Image.fromarray(np.array(canvas.buffer_rgba())).convert("RGB"))
+    return pages

@@ -24,8 +24,15 @@ def display_frame(
     Two consecutive frames are averaged and smoothed (the paper's own 1 um blurs 25 pixels; the
     default is the optical resolution).
     """
-    pair = np.asarray(frames[index : index + 2], dtype=np.float32).mean(axis=0)
-    return gaussian_filter((pair - reference) / np.median(reference), sigma / pixel_size)
+    return displayed(np.asarray(frames[index : index + 2]), reference, pixel_size, sigma)
+
+
+def displayed(
+    pair: np.ndarray, reference: np.ndarray, pixel_size: float, sigma: float = 160e-9
+) -> np.ndarray:
+    """Return two consecutive frames, shape (2, y, x), as `display_frame` does."""
+    mean = pair.astype(np.float32).mean(axis=0)
+    return gaussian_filter((mean - reference) / np.median(reference), sigma / pixel_size)
 
 
 def _extent(shape: tuple[int, ...], pixel_size: float) -> tuple[float, float, float, float]:
