@@ -8,6 +8,7 @@ What runs in a fork is named ``module:function`` and takes the words of its comm
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -305,6 +306,9 @@ def main() -> None:
         importlib.import_module(module)
     # reads the table of units
     importlib.import_module("nucleation_bluesky.devices._units").si_unit("V")
+    # else each fork's first collections go through, and so copy, all that was imported
+    gc.collect()
+    gc.freeze()
     job = serve(sys.argv[1])
     if job is None:
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -172,6 +173,7 @@ async def serve_parts(
             server = asyncio.ensure_future(context.run())
             await _until_listening(context, server)
             _tell_of_a_shared_port(context)
+            _spare_collections()
             if ready is not None:
                 ready()
             stopping = asyncio.ensure_future(stop.wait())
@@ -197,6 +199,16 @@ def _tell_of_a_shared_port(context: Context) -> None:
             "EPICS_CA_SERVER_PORT, and its 'address:port' to the clients in EPICS_CA_ADDR_LIST",
             context.ca_server_port,
         )
+
+
+def _spare_collections() -> None:
+    """Keep the garbage collector off what was made so far.
+
+    A full collection goes through everything that is imported, which on a busy machine takes half
+    a second: the safe state must not wait for one.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def _close(parts: Sequence[Part]) -> None:

@@ -1,9 +1,13 @@
+import asyncio
+import gc
 import socket
 
 import pytest
 from nucleation_bluesky.contract.enums import ControllerState, Termination
-from nucleation_bluesky.iocs.run import parse_speed, run_afm_ioc
+from nucleation_bluesky.iocs.backends.demo import make_demo
+from nucleation_bluesky.iocs.run import parse_speed, run_afm_ioc, serve
 from nucleation_bluesky.iocs.server import IocError
+from nucleation_bluesky.session.channel_access import free_port
 
 from tests.iocs.client import Client
 from tests.support.ioc import DEMO, afm_ioc
@@ -72,3 +76,26 @@ def test_a_second_server_at_one_port_says_so(tmp_path):
             assert f"another Channel Access server of this machine has port {port}" in second.log()
             assert "EPICS_CA_ADDR_LIST" in second.log()
         assert "another" not in first.log()
+
+
+def test_no_collection_of_garbage_goes_through_all_that_is_imported(tmp_path, monkeypatch):
+    """It would last, on a busy machine, longer than the safe state may take."""
+    frozen = []
+
+    async def served():
+        stop = asyncio.Event()
+
+        def ready():
+            frozen.append(gc.get_freeze_count())
+            stop.set()
+
+        backend = make_demo(0, 1.0, None)
+        serving = serve(backend, "T:FREEZE:", ready=ready, stop=stop, trace=tmp_path / "trace")
+        await asyncio.wait_for(serving, 30)
+
+    monkeypatch.setenv("EPICS_CA_SERVER_PORT", str(free_port()))
+    try:
+        asyncio.run(served())
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 10_000
