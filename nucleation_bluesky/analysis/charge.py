@@ -7,7 +7,7 @@ from scipy.constants import physical_constants
 
 from nucleation_bluesky.analysis.after_trip import charge_after_trip
 from nucleation_bluesky.analysis.growth import current_integral
-from nucleation_bluesky.analysis.inference import Inference
+from nucleation_bluesky.analysis.inference_state import Inference
 from nucleation_bluesky.analysis.ramps import Material, RampSet
 
 FARADAY = physical_constants["Faraday constant"][0]

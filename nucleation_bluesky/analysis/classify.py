@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.stats import norm
 
-from nucleation_bluesky.analysis.inference import WINDOW, Inference
+from nucleation_bluesky.analysis.inference_state import Inference
+from nucleation_bluesky.analysis.noise_windows import WINDOW
 from nucleation_bluesky.analysis.ramps import RampSet
 
 NO_NUCLEATION, NUCLEATED, FALSE_TRIP, UNDETERMINED = 0, 1, 2, 3

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
-from skimage import filters, measure, morphology, segmentation
+from skimage import measure, morphology, segmentation
 
+from nucleation_bluesky.analysis.grain_mixture import Mixture, best_scale
 from nucleation_bluesky.analysis.topography import as_image, fit_background
 
 POLARITIES = ("auto", "bright", "dark")
@@ -50,33 +51,6 @@ class Grains:
     def mask(self) -> np.ndarray:
         """True on grains, shape (rows, cols)."""
         return self.labels > 0
-
-
-@dataclass(frozen=True)
-class _Mixture:
-    """Two Gaussians in a height histogram."""
-
-    weight: float
-    means: tuple[float, float]
-    sigmas: tuple[float, float]
-
-    @property
-    def separation(self) -> float:
-        spread = np.sqrt((self.sigmas[0] ** 2 + self.sigmas[1] ** 2) / 2)
-        return float((self.means[1] - self.means[0]) / max(spread, 1e-300))
-
-    def midpoint(self) -> float:
-        """Half way up the step between the phases: where its edge lies after any smoothing."""
-        return (self.means[0] + self.means[1]) / 2
-
-    def threshold(self) -> float:
-        """Height between the means at which both are equally likely."""
-        z = np.linspace(self.means[0], self.means[1], 400)
-        low, high = (
-            np.log(w) - np.log(s) - 0.5 * ((z - m) / s) ** 2
-            for w, m, s in zip((1 - self.weight, self.weight), self.means, self.sigmas, strict=True)
-        )
-        return float(z[np.argmin(np.abs(high - low))])
 
 
 def segment_grains(
@@ -120,9 +94,9 @@ def segment_grains(
     array = as_image(image)
     flat = array - fit_background(array, order=order)
     flat = np.where(np.isfinite(flat), flat, np.nanmedian(flat))
-    best: tuple[float, np.ndarray, _Mixture] | None = None
+    best: tuple[float, np.ndarray, Mixture] | None = None
     for _ in range(3):  # level, segment, level again on the larger phase
-        best = _best_scale(flat)
+        best = best_scale(flat)
         width, smooth, mixture = best
         high = smooth > mixture.threshold()
         matrix = high if high.mean() > 0.5 else ~high
@@ -134,7 +108,7 @@ def segment_grains(
         if np.ptp(surface) < 0.02 * (mixture.means[1] - mixture.means[0]):
             break
     assert best is not None  # noqa: S101 - the loop runs at least once
-    width, smooth, mixture = _best_scale(flat)
+    width, smooth, mixture = best_scale(flat)
     if mixture.separation < MIN_SEPARATION:
         return Grains(
             np.zeros(flat.shape, dtype=int), 0.0, polarity, 0.0, mixture.separation, width
@@ -319,67 +293,6 @@ def _densify(contour: np.ndarray, step: float = 0.1) -> np.ndarray:
     return np.stack([np.interp(at, length, contour[:, k]) for k in (0, 1)], axis=1)
 
 
-def _best_scale(flat: np.ndarray) -> tuple[float, np.ndarray, _Mixture]:
-    """Smoothing width (px), smoothed image and height populations that separate best."""
-    best: tuple[float, np.ndarray, _Mixture] | None = None
-    width = 1.0
-    while width <= min(flat.shape) / 24:
-        smooth = ndimage.gaussian_filter(flat, width, mode="nearest")
-        mixture = _two_gaussians(smooth)
-        # wider smoothing must buy a clear gain: it costs resolution at the boundary
-        if best is None or mixture.separation > 1.05 * best[2].separation:
-            best = (width, smooth, mixture)
-        width *= np.sqrt(2)
-    if best is None:
-        smooth = ndimage.gaussian_filter(flat, 1.0, mode="nearest")
-        return 1.0, smooth, _two_gaussians(smooth)
-    return best
-
-
-def _two_gaussians(image: np.ndarray, bins: int = 400, iterations: int = 200) -> _Mixture:
-    """Fit two Gaussians to the height histogram (expectation maximisation from Otsu)."""
-    low, high = np.percentile(image, [0.1, 99.9])
-    if not high > low:
-        return _Mixture(0.5, (low, low), (1.0, 1.0))
-    counts, edges = np.histogram(image, bins=bins, range=(low, high))
-    z = (edges[1:] + edges[:-1]) / 2 / (high - low)
-    split = filters.threshold_otsu(np.clip(image, low, high)) / (high - low)
-    above = z > split
-    floor = 1.0 / bins
-    share = [counts[~above].sum(), counts[above].sum()]
-    if min(share) == 0:
-        return _Mixture(0.5, (low, low), (1.0, 1.0))
-    mean = [np.average(z[k], weights=counts[k]) for k in (~above, above)]
-    sd = [
-        max(floor, np.sqrt(np.average((z[k] - m) ** 2, weights=counts[k])))
-        for k, m in zip((~above, above), mean, strict=True)
-    ]
-    w = share[1] / sum(share)
-    for _ in range(iterations):
-        a = (1 - w) / sd[0] * np.exp(-0.5 * ((z - mean[0]) / sd[0]) ** 2)
-        b = w / sd[1] * np.exp(-0.5 * ((z - mean[1]) / sd[1]) ** 2)
-        p = b / np.maximum(a + b, 1e-300)
-        weights = [counts * (1 - p), counts * p]
-        if min(k.sum() for k in weights) < 1e-3 * counts.sum():
-            break
-        previous = w
-        w = weights[1].sum() / counts.sum()
-        mean = [np.average(z, weights=k) for k in weights]
-        sd = [
-            max(floor, np.sqrt(np.average((z - m) ** 2, weights=k)))
-            for m, k in zip(mean, weights, strict=True)
-        ]
-        if abs(w - previous) < 1e-6:
-            break
-    scale = high - low
-    pairs = sorted(zip(mean, sd, (1 - w, w), strict=True))
-    return _Mixture(
-        float(pairs[1][2]),
-        (float(pairs[0][0] * scale), float(pairs[1][0] * scale)),
-        (float(pairs[0][1] * scale), float(pairs[1][1] * scale)),
-    )
-
-
 def _inclusion_score(phase: np.ndarray) -> float:
     """How much a phase looks like isolated inclusions: small share, compact, not percolating."""
     share = phase.mean()
@@ -393,7 +306,7 @@ def _inclusion_score(phase: np.ndarray) -> float:
     return float((1 - share) + 0.5 * (1 - largest) + solidity)
 
 
-def _refine(flat: np.ndarray, smooth: np.ndarray, mixture: _Mixture, width: float) -> np.ndarray:
+def _refine(flat: np.ndarray, smooth: np.ndarray, mixture: Mixture, width: float) -> np.ndarray:
     """Place the outline of the higher phase on a lightly smoothed image."""
     high = smooth > mixture.midpoint()
     band = max(2, round(1.5 * width))
@@ -429,7 +342,7 @@ def _result(
     polarity: str,
     separation: float,
     width: float,
-    mixture: _Mixture,
+    mixture: Mixture,
 ) -> Grains:
     labels = np.asarray(measure.label(mask))
     if not mask.any() or mask.all():

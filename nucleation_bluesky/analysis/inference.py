@@ -1,13 +1,12 @@
 """From a ramp set to the onset posterior of every site: windows, noise, pooled learning, fits."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 from scipy.stats import norm
 
 from nucleation_bluesky.analysis.after_trip import settling_delay
 from nucleation_bluesky.analysis.background import (
-    Noise,
     fill_missing,
     find_glitches,
     fit_noise,
@@ -15,6 +14,8 @@ from nucleation_bluesky.analysis.background import (
     sample_noise,
     structure_function,
 )
+from nucleation_bluesky.analysis.inference_state import Inference, empty_inference
+from nucleation_bluesky.analysis.noise_windows import WINDOW, null_windows, quantum, scale_dof
 from nucleation_bluesky.analysis.onset import (
     Fit,
     fit_onsets,
@@ -24,134 +25,10 @@ from nucleation_bluesky.analysis.onset_model import Channel, Shared, start_share
 from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.analysis.windows import Anchors, find_anchors, window
 
-WINDOW = 96  # bins; growth may fill half of them
 _LENGTHS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4)
 _LEARN = 120  # sites the shared quantities are learnt from
 # a sensible amplifier passes about what the sampling can show: time constant in samples
 _USUAL_POLE = Pole(0.25, 0.9)
-
-
-@dataclass
-class Inference:
-    """Everything the classification and the results need; arrays (n,) or (n, 2).
-
-    Column 0 of two-column arrays is the current, column 1 the height; NaN for a channel without
-    data. Distances are in samples before ``anchors.last``. ``robust_evidence`` leaves out the
-    samples that may be a spike which ended the ramp.
-    """
-
-    anchors: Anchors
-    sign: np.ndarray
-    noise: np.ndarray
-    present: np.ndarray
-    distance: np.ndarray
-    spread: np.ndarray
-    evidence: np.ndarray
-    robust_evidence: np.ndarray
-    other_evidence: np.ndarray
-    channel_evidence: np.ndarray
-    amplitude: np.ndarray
-    degree: np.ndarray
-    crossover: np.ndarray
-    rise: np.ndarray
-    misfit: np.ndarray
-    binning: np.ndarray
-    fitted: np.ndarray
-    background: np.ndarray
-    slope: np.ndarray
-    threshold: np.ndarray
-    pole: np.ndarray
-    lead: np.ndarray
-    reach: np.ndarray
-
-
-def empty_inference(n: int, anchors: Anchors, sign: np.ndarray, noise: np.ndarray) -> Inference:
-    """Return an inference that knows nothing yet."""
-
-    def one() -> np.ndarray:
-        return np.full(n, np.nan)
-
-    def two() -> np.ndarray:
-        return np.full((n, 2), np.nan)
-
-    return Inference(
-        anchors=anchors,
-        sign=sign,
-        noise=noise,
-        present=np.isfinite(noise),
-        distance=one(),
-        spread=one(),
-        evidence=np.zeros(n),
-        robust_evidence=np.zeros(n),
-        other_evidence=np.zeros(n),
-        channel_evidence=two(),
-        amplitude=two(),
-        degree=two(),
-        crossover=two(),
-        rise=two(),
-        misfit=two(),
-        binning=np.ones(n, dtype=np.int64),
-        fitted=np.zeros(n, dtype=bool),
-        background=two(),
-        slope=two(),
-        threshold=one(),
-        pole=np.full(2, np.nan),
-        lead=np.zeros(n),
-        reach=one(),
-    )
-
-
-def _null_windows(
-    values: np.ndarray, anchors: Anchors, binning: int, error_rate: float
-) -> np.ndarray:
-    """Windows before the growth, (m, WINDOW), gaps and glitches filled."""
-    n = len(anchors.last)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, 500)).astype(int))
-    parts = []
-    for k in range(4):
-        # well away from the growth, which may be longer than a window of this binning
-        length = anchors.last[chosen] - anchors.first[chosen] + 1
-        back = np.maximum(binning * WINDOW // 2, (0.2 + 0.18 * k) * length)
-        end = anchors.last[chosen] - back.astype(np.int64)
-        enough = end - anchors.first[chosen] + 1 >= binning * 8
-        part = chosen[enough]
-        if len(part):
-            parts.append(window(values, anchors.first[part], end[enough], WINDOW, binning))
-    if not parts:
-        # records too short to spare a window: the head of each
-        parts.append(window(values, anchors.first, anchors.last, WINDOW, binning)[:, : WINDOW // 2])
-    data = np.concatenate(parts)
-    data = data[np.isfinite(data).sum(axis=1) >= 4]
-    bad = find_glitches(data, error_rate)
-    hollow = ~np.isfinite(data)
-    leading = np.logical_and.accumulate(hollow, axis=1)
-    filled = fill_missing(np.where(bad, np.nan, data), bad | hollow)
-    return np.where(leading, np.nan, filled)
-
-
-def _scale_dof(data: np.ndarray, noise: Noise) -> float:
-    """How alike the sites' noise levels are, as degrees of freedom of a chi-squared prior."""
-    whole = data[np.isfinite(data).all(axis=1)]
-    w = data.shape[1]
-    if len(whole) < 8 or w < 8:
-        return 8.0
-    reduced = np.einsum("nw,wv,nv->n", whole, noise.precision, whole) / (w - 2)
-    middle = np.median(reduced)
-    spread = (1.4826 * np.median(np.abs(reduced - middle)) / max(middle, 1e-9)) ** 2
-    return float(np.clip(2.0 / max(spread - 2.0 / (w - 2), 1e-3), 8.0, 400.0))
-
-
-def _quantum(values: np.ndarray) -> float:
-    """Smallest step between different values, 0 where all are equal.
-
-    A converter's code, or the rounding of the numbers themselves.
-    """
-    part = values[:: max(1, len(values) // 200_000)]
-    part = np.unique(part[np.isfinite(part)].astype(np.float64))
-    steps = np.diff(part)
-    if not len(steps):
-        return 0.0
-    return float(max(np.min(steps), 1e-9 * (part[-1] - part[0])))
 
 
 def infer(ramps: RampSet, error_rate: float) -> Inference:
@@ -173,7 +50,7 @@ def infer(ramps: RampSet, error_rate: float) -> Inference:
     noise = np.array(
         [sample_noise(ramps.current, ramps.offsets), sample_noise(ramps.height, ramps.offsets)]
     )
-    quanta = np.array([_quantum(ramps.current), _quantum(ramps.height)])
+    quanta = np.array([quantum(ramps.current), quantum(ramps.height)])
     noise[quanta == 0.0] = np.nan  # a channel that never changes tells nothing
     noise = np.maximum(noise, quanta * np.where(_is_coarse(noise, quanta), 0.5, 12.0**-0.5))
     anchors = find_anchors(ramps, sign, (float(noise[0]), float(noise[1])))
@@ -269,7 +146,7 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
     nulls, curves, scales, floors = {}, {}, {}, {}
     data, missing = {}, {}
     for c in present:
-        null = _null_windows(arrays[c], sub, binning, glitch_rate)
+        null = null_windows(arrays[c], sub, binning, glitch_rate)
         curve, count = structure_function(null)
         scale = float(np.sqrt(0.5 * curve[1])) if len(curve) > 1 and curve[1] > 0 else np.nan
         if not np.isfinite(scale):
@@ -309,7 +186,7 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
             noise = fit_noise(curve, count, size, (floors[c] / scales[c]) ** 2)
             raw = data[c][members][:, -size:]
             gone = missing[c][members][:, -size:]
-            dof = _scale_dof(nulls[c][:, -size:], noise)
+            dof = scale_dof(nulls[c][:, -size:], noise)
             # subtracting a level keeps the products of the large precision matrix accurate
             level = np.nanmedian(np.where(gone, np.nan, raw), axis=1, keepdims=True)
             raw = fill_missing(np.nan_to_num(raw - np.nan_to_num(level)), gone)
@@ -383,9 +260,9 @@ def _blank(*shape: int) -> np.ndarray:
     return np.full(shape, np.nan)
 
 
-def _is_coarse(noise: np.ndarray | float, quantum: np.ndarray | float) -> np.ndarray:
+def _is_coarse(noise: np.ndarray | float, step: np.ndarray | float) -> np.ndarray:
     """Whether the noise is too small to dither the converter's steps."""
-    return np.asarray(noise) < 0.3 * np.asarray(quantum)
+    return np.asarray(noise) < 0.3 * np.asarray(step)
 
 
 def _within_one_code(data: np.ndarray, step: float) -> np.ndarray:
