@@ -1,11 +1,15 @@
 """What the commands share: console, options, errors as one sentence, quantities."""
 
+import contextlib
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import psutil
 import typer
 from rich.console import Console
 
@@ -22,6 +26,7 @@ ConfigOption = Annotated[
 DataOption = Annotated[
     Path | None, typer.Option("--data", "-d", help="Data directory, instead of the configured one.")
 ]
+EndWith = Annotated[int | None, typer.Option(help="End when the process with this id is gone.")]
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -54,7 +59,7 @@ def quantity_option(unit: str) -> Callable[[str], float]:
     return parse
 
 
-@contextmanager
+@contextlib.contextmanager
 def errors_in_one_sentence(*expected: type[Exception]) -> Iterator[None]:
     """Turn the named exceptions into one sentence and exit code 1."""
     try:
@@ -65,3 +70,14 @@ def errors_in_one_sentence(*expected: type[Exception]) -> Iterator[None]:
     except KeyboardInterrupt:
         error_console.print("interrupted")
         sys.exit(130)
+
+
+def end_with_process(pid: int) -> None:
+    """End this process, orderly, once another one is gone."""
+
+    def watch() -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with", daemon=True).start()

@@ -1,18 +1,18 @@
 """``nucleation-bluesky ioc``: virtual instruments over EPICS Channel Access."""
 
-import contextlib
 import logging
-import os
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import typer
 
-from nucleation_bluesky.cli.common import errors_in_one_sentence, fail
+from nucleation_bluesky.cli.common import (
+    EndWith,
+    end_with_process,
+    errors_in_one_sentence,
+    fail,
+)
 
 ioc_app = typer.Typer(help="Serve a virtual instrument over EPICS Channel Access.",
                       no_args_is_help=True)  # fmt: skip
@@ -27,18 +27,6 @@ Setting = Annotated[
 Environment = Annotated[
     str, typer.Option(help="Prefix of the environment PVs served along; empty for none.")
 ]
-EndWith = Annotated[int | None, typer.Option(help="End when the process with this id is gone.")]
-
-
-def end_with_process(pid: int) -> None:
-    """End this process, orderly, once another one is gone."""
-
-    def watch() -> None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(pid).wait()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="end-with", daemon=True).start()
 
 
 def print_ready(prefix: str) -> None:

@@ -9,8 +9,10 @@ import typer
 from nucleation_bluesky.cli.common import (
     ConfigOption,
     DataOption,
+    EndWith,
     configuration,
     console,
+    end_with_process,
     errors_in_one_sentence,
 )
 from nucleation_bluesky.live.follower import Follower
@@ -31,10 +33,13 @@ def register(app: typer.Typer) -> None:
         once: Annotated[bool, typer.Option(help="Write one PNG, or say the state, and end.")] = (
             False
         ),
+        end_with: EndWith = None,
         config: ConfigOption = None,
         data: DataOption = None,
     ) -> None:
         """Watch the latest run of a data directory, from a process of its own, until Ctrl-C."""
+        if end_with is not None:
+            end_with_process(end_with)
         directory = configuration(config, data).data_directory.absolute()
         with errors_in_one_sentence(WatchError, OSError, ValueError):
             if window:

@@ -21,6 +21,7 @@ from nucleation_bluesky.contract.documents import PRIMARY_STREAM, START_KEY
 from nucleation_bluesky.contract.enums import Termination
 
 CURVE_POINTS = 600
+LAST_POINTS = 20  # never thinned
 # by role: quantity of the map, the first that a run has
 SHOWN = (("stop_bias", "V"), ("charge", "C"))
 # by role: waveforms of the last site; the first is the abscissa
@@ -204,8 +205,10 @@ def last_curves(run: LiveRun) -> dict[str, np.ndarray]:
     if not curves:
         return {}
     count = min([run.samples or CURVE_POINTS, *map(len, curves.values())])
-    step = max(1, count // CURVE_POINTS)
-    return {role: values[:count:step] for role, values in curves.items()}
+    kept = np.arange(0, count, max(1, count // CURVE_POINTS))
+    # the end is where a trip is seen
+    kept = np.union1d(kept, np.arange(max(0, count - LAST_POINTS), count))
+    return {role: values[kept] for role, values in curves.items()}
 
 
 def _row(run: LiveRun, uid: str, row: int) -> np.ndarray | None:

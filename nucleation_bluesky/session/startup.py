@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +17,9 @@ from nucleation_bluesky.session.config import DATA_VARIABLE, load_configuration
 from nucleation_bluesky.session.queue.files import QueueFiles
 from nucleation_bluesky.session.session import Session
 from nucleation_bluesky.session.session_plans import PlanFunction, session_plans
+
+if TYPE_CHECKING:
+    from nucleation_bluesky.live.notebook import NotebookMap
 
 WORKER_PATIENCE = 30.0  # s
 _sessions: list["OpenSession"] = []
@@ -43,7 +46,7 @@ class Overview:
 
     def __repr__(self) -> str:
         text = io.StringIO()
-        console = Console(file=text, width=100)
+        console = Console(file=text, width=100, force_jupyter=False)
         for table in self._tables():
             console.print(table)
         return text.getvalue()
@@ -71,7 +74,7 @@ class OpenSession:
     def names(self) -> dict[str, Any]:
         """RE, the instrument under its configured name, the plans, session, catalog, overview, bec.
 
-        And `maps` and `load_ramps`, which read a run of the catalog.
+        And `watch`, and `maps` and `load_ramps`, which read a run of the catalog.
         """
         session = self.session
         found: dict[str, Any] = {
@@ -81,6 +84,7 @@ class OpenSession:
             "session": session,
             "overview": Overview(session, self.plans),
             "bec": self.tables.callback,
+            "watch": self.watch,
         }
         if session.server is not None:
             from nucleation_bluesky.storage.read import load_ramps  # noqa: PLC0415 - slow
@@ -88,6 +92,28 @@ class OpenSession:
 
             found |= {"catalog": session.catalog, "maps": maps, "load_ramps": load_ramps}
         return found
+
+    def watch(self, interval: float = 2.0) -> "NotebookMap":
+        """Show the map of the latest run, and of those to come, below this cell of a notebook.
+
+        Parameters
+        ----------
+        interval : float
+            Least time between two pictures, s.
+
+        Returns
+        -------
+        NotebookMap
+            Its ``stop()`` ends it.
+
+        Raises
+        ------
+        WatchError
+            If this is no notebook; it says what to do in a terminal.
+        """
+        from nucleation_bluesky.live.notebook import NotebookMap  # noqa: PLC0415 - slow
+
+        return NotebookMap(self.session.data, interval)
 
 
 def in_worker() -> bool:
