@@ -3,23 +3,13 @@
 from ophyd import Component, Device
 
 from nucleation_bluesky.devices._signals import ContractSignal, read_together
-from nucleation_bluesky.devices._units import factor_to_si
 from nucleation_bluesky.devices.errors import InstrumentError
 
 
 class CameraSignal(ContractSignal):
     """A PV of areaDetector, whose times carry no engineering unit: they are seconds."""
 
-    @property
-    def factor(self) -> float:
-        """Factor from the PV's engineering unit to SI."""
-        if self._factor is None:
-            self.require_connection()
-            egu = self._metadata.get("units") or ""
-            if isinstance(egu, bytes):
-                egu = egu.decode("latin-1")
-            self._factor = factor_to_si(self.pvname, egu or self.unit, self.unit)
-        return self._factor
+    bare_is_si = True
 
 
 def camera_signal(suffix: str, *, kind: str = "omitted") -> Component:

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ophyd import Component, EpicsSignal, Signal
@@ -52,6 +52,8 @@ class ContractSignal(EpicsSignal):
         Suffix of the PV in the contract.
     """
 
+    bare_is_si: ClassVar[bool] = False  # what a PV without an engineering unit means
+
     def __init__(self, read_pv: str, *, contract: str, **kwargs: Any) -> None:
         self.contract: PV = _PVS[contract]
         self.unit = si_unit(self.contract.egu)
@@ -85,6 +87,8 @@ class ContractSignal(EpicsSignal):
             egu = self._metadata.get("units") or ""
             if isinstance(egu, bytes):
                 egu = egu.decode("latin-1")
+            if self.bare_is_si:
+                egu = egu or self.unit
             self._factor = factor_to_si(self.pvname, egu, self.unit)
         return self._factor
 

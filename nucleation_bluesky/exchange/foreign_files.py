@@ -13,6 +13,7 @@ from nucleation_bluesky.exchange.igor import IgorCurve, read_ibw
 from nucleation_bluesky.storage.parsers import one_sentence
 
 SUFFIXES = (".ibw", ".gwy")
+LARGEST = 1e30  # in any SI unit; float32 ends at 3e38
 
 
 def read_foreign(path: Path) -> Content:
@@ -29,7 +30,7 @@ def read_foreign(path: Path) -> Content:
     if suffix == ".gwy":
         fields = read_gwy(path)
         heights = [f for f in fields if f.unit == "m"]
-        return _images(fields, heights[0] if heights else None, {})
+        return _images(path.name, fields, heights[0] if heights else None, {})
     if suffix != ".ibw":
         raise ExchangeError(f"{path.name}: import knows {' and '.join(SUFFIXES)}")
     wave = read_ibw(path)
@@ -37,20 +38,25 @@ def read_foreign(path: Path) -> Content:
         arrays = {data_key(name): (v, unit) for name, (v, unit) in wave.channels.items()}
         period = {"sample_period": (wave.sample_period, "s")}
         return Content("curve", arrays, period, {}, wave.note)
-    return _images(list(wave.channels), wave.topography, wave.note)
+    return _images(path.name, list(wave.channels), wave.topography, wave.note)
 
 
-def _images(fields: list[Field], topography: Field | None, metadata) -> Content:
+def _images(file: str, fields: list[Field], topography: Field | None, metadata) -> Content:
     arrays: dict[str, tuple[np.ndarray, str]] = {}
     for field in fields:
         key = "topography" if field is topography else data_key(field.name)
         while key in arrays or (key == "topography" and field is not topography):
             key += "_2"
         dtype = np.float32 if field.unit == "m" else np.float64
-        arrays[key] = (np.asarray(field.values, dtype=dtype), field.unit)
+        values = np.asarray(field.values)
+        if np.isfinite(values).any() and np.nanmax(np.abs(values)) > LARGEST:
+            raise ExchangeError(f"{file}: '{field.name}' holds numbers that no instrument gives")
+        arrays[key] = (values.astype(dtype), field.unit)
     shown = topography or fields[0]
     if not np.isclose(*shown.pitch, rtol=1e-3):
-        raise ExchangeError(f"the pixels of '{shown.name}' are not square; resample it first")
+        raise ExchangeError(
+            f"{file}: the pixels of '{shown.name}' are not square; resample it first"
+        )
     width, height = shown.size
     scalars = {
         "topography_x": (shown.origin[0] + width / 2, "m"),

@@ -1,8 +1,10 @@
 """Files of frames in the layout of areaDetector's HDF5 plugin, written in their own thread."""
 
+import contextlib
 import os
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,8 @@ QUEUE_FRAMES = 500  # at most
 QUEUE_BYTES = 256 * 2**20  # at most, of frames that wait
 FLUSH_FRAMES = 8
 BATCH_FRAMES = 16
+CLOSE_TIMEOUT = 60.0  # s for what waits when a file is closed
+_IDLE = 1.0  # s
 _NX_CLASSES = {
     "/entry": "NXentry",
     "/entry/data": "NXdata",
@@ -93,7 +97,8 @@ class FrameWriter:
         self._queue: queue.Queue[Frame | None] = queue.Queue(queue_size(shape))
         self._accepted = self._written = self._flushed = self._dropped = 0
         self._last: Frame | None = None
-        self._error = ""
+        self._error = self._late = ""
+        self._closing = False
         self._datasets: dict[str, h5py.Dataset] = {}
         self._file = self._open()
         self._thread = threading.Thread(target=self._run, name="frames", daemon=True)
@@ -118,7 +123,7 @@ class FrameWriter:
             self._dropped,
             last.unique_id if last else 0,
             last.timestamp if last else EPICS_EPOCH,
-            self._error,
+            self._error or self._late,
         )
 
     def put(self, frame: Frame) -> bool:
@@ -136,11 +141,20 @@ class FrameWriter:
         self._accepted += 1
         return True
 
-    def close(self) -> Written:
-        """Write what waits, close the file; blocks until that is done."""
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> Written:
+        """Write what waits, close the file; blocks until that is done.
+
+        A disk that does not answer within ``timeout`` s is an error of the file; what waits is
+        written and closed when the disk comes back.
+        """
+        deadline = time.monotonic() + timeout
+        self._closing = True
         if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=timeout)
+            self._thread.join(max(deadline - time.monotonic(), 0.0))
+        if self._thread.is_alive():
+            self._late = f"{self.path} was not written to its end within {timeout:g} s"
         return self.written
 
     def _open(self) -> h5py.File:
@@ -186,7 +200,13 @@ class FrameWriter:
         """Write batches until told to end; after a failure only empty the queue."""
         over = False
         while not over:
-            batch = [self._queue.get()]
+            batch: list[Frame | None]
+            try:
+                batch = [self._queue.get(timeout=_IDLE)]
+            except queue.Empty:
+                if not self._closing:
+                    continue
+                batch = [None]  # the queue was full when the file was closed
             while len(batch) < BATCH_FRAMES and batch[-1] is not None:
                 try:
                     batch.append(self._queue.get_nowait())

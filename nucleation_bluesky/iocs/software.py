@@ -14,6 +14,7 @@ from nucleation_bluesky.iocs.state import Mode, Refusal
 
 PERIOD = 0.005  # of MEASUREMENT while energised by SOFT:GO
 POLL = 0.02
+SET_TIMEOUT = 5.0  # s that a driver may take to set a bias
 READBACKS = {"BIAS:RBV", "AMP:CURRENT", "Z:RBV", "MEASUREMENT"}
 
 
@@ -50,7 +51,12 @@ class SoftwareRamp:
     async def _bias(self, value: float) -> float:
         front = self._front
         front.state.require_software("BIAS")
-        await self._controller.set_bias(value)
+        try:
+            async with asyncio.timeout(SET_TIMEOUT):
+                await self._controller.set_bias(value)
+        except TimeoutError as error:
+            text = f"the driver did not set the bias within {SET_TIMEOUT:g} s"
+            raise TimeoutError(text) from error
         if front.state.state is not ControllerState.ENERGISED:
             # The safe state was ordered while the driver was setting: it must have the last word.
             await front.make_safe("late bias")

@@ -1,5 +1,6 @@
 """The camera front end: acquisition, files, and stock areaDetector clients."""
 
+import threading
 import time
 
 import h5py
@@ -239,6 +240,23 @@ def test_writer_counts_what_it_cannot_take(tmp_path, monkeypatch):
     frames, ids, stamps, _ = read(tmp_path / "w.h5")
     assert (frames[:, 0, 0] == ids).all()
     assert stamps == pytest.approx(ids)
+
+
+def test_closing_does_not_wait_for_ever_for_a_disk_that_hangs(tmp_path, monkeypatch):
+    writer = FrameWriter(tmp_path / "w.h5", (6, 5))
+    gate, back = writer._write, threading.Event()
+
+    def hanging(frames, *, flush):
+        back.wait(30)
+        gate(frames, flush=flush)
+
+    monkeypatch.setattr(writer, "_write", hanging)
+    taken = sum(writer.put(frame(n)) for n in range(queue_size((6, 5)) + 50))
+    assert "not written to its end" in writer.close(timeout=0.2).error
+    back.set()
+    writer._thread.join(20)
+    frames, ids, _, _ = read(tmp_path / "w.h5")
+    assert len(ids) == len(frames) > 0.9 * taken
 
 
 def test_writer_tells_a_frame_of_another_size(tmp_path):

@@ -1,18 +1,20 @@
-"""A driver whose measurement hangs: told as a fault, and no exposure has to wait for it."""
+"""A driver that hangs: told as a fault, safe state, and no exposure has to wait for it."""
 
 import asyncio
 
 import pytest
 from nucleation_bluesky.contract.enums import Fault
-from nucleation_bluesky.iocs import readings
+from nucleation_bluesky.contract.pvs import family_pvs
+from nucleation_bluesky.iocs import readings, software
 from nucleation_bluesky.iocs.afm import AfmFrontEnd
 from nucleation_bluesky.iocs.backend import AfmBackend
 from nucleation_bluesky.iocs.backends.demo import DemoController, DemoSettings
 from nucleation_bluesky.iocs.backends.demo_seccm import make_demo_seccm
 from nucleation_bluesky.iocs.seccm import SeccmFrontEnd
+from nucleation_bluesky.iocs.writes import Writes
 
 
-async def hang():
+async def hang(*_):
     await asyncio.Event().wait()
 
 
@@ -42,6 +44,24 @@ def test_a_measurement_that_hangs_is_given_up(make, monkeypatch):
         assert "no measurement within" in front.state.text
         await asyncio.wait_for(front.measuring.acquire(), 1)  # what GO waits for
         front.measuring.release()
+        assert front.safety.reached
+        await front.close()
+
+    asyncio.run(run())
+
+
+def test_a_bias_that_is_never_set_is_given_up(monkeypatch):
+    monkeypatch.setattr(software, "SET_TIMEOUT", 0.05)
+
+    async def run():
+        front, _ = afm()
+        front.software._controller.set_bias = hang
+        await front.boot()
+        front.state.require_software = lambda _: None  # as after SOFT:GO
+        bias = family_pvs("afm")["BIAS"]
+        await asyncio.wait_for(Writes(front, front._commands).put(bias, -0.5), 5)
+        assert front.state.fault is Fault.BACKEND_ERROR
+        assert "did not set the bias" in front.state.text
         assert front.safety.reached
         await front.close()
 
