@@ -95,11 +95,12 @@ def judge_session(
     wrong = []
     for found in faults:
         if canary is not None:
-            found["stall"] = canary.longest(found["at"], found.get("safe_at") or found["at"] + 1)
+            span = found["at"], found.get("safe_at") or found["at"] + 1
+            found |= {"stall": canary.longest(*span), "waited": canary.waited(*span)}
         if late(found, heartbeat):
             wrong.append(
-                f"{found['kind']}: safe after {found['safe_after']} s (machine stalled "
-                f"{found.get('stall', 0.0):.3f} s)"
+                f"{found['kind']}: safe after {found['safe_after']} s, in which the controller "
+                f"waited {found.get('waited', 0.0):.3f} s for a processor"
             )
     if {f["kind"] for f in faults} <= HARMLESS and how != "success":
         wrong.append(f"only harmless faults, but the session ended with: {how}")
@@ -347,6 +348,7 @@ def run_block(
         served(made.data) if tiled else contextlib.nullcontext(),
         couriered(made) if tiled else contextlib.nullcontext(),
     ):
+        canary.watched = lambda: made.ioc.pid
         for number in numbers:
             if time.monotonic() > until:
                 break

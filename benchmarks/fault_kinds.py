@@ -129,6 +129,12 @@ def late(found: dict[str, Any], heartbeat: float) -> bool:
     return found["safe_after"] is None or found["safe_after"] > heartbeat + MARGIN
 
 
+def less_waiting(found: dict[str, Any]) -> dict[str, Any]:
+    """A fault without the time for which the controller was ready and had no processor."""
+    after = found.get("safe_after")
+    return found | {"safe_after": None if after is None else after - found.get("waited", 0.0)}
+
+
 def false_trips(events: list[dict[str, Any]], faults: list[dict[str, Any]]) -> int:
     """Heartbeats lost before the first fault."""
     first = min((f["at"] - f["lasted"] for f in faults), default=float("inf"))

@@ -1,6 +1,7 @@
 """What a machine does to a session: clocks that jump, disks that fill up, stalls."""
 
 import contextlib
+import itertools
 import mmap
 import os
 import struct
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 CLOCK = "NUCLEATION_FAULT_CLOCK"  # file that says how far off the wall clock of a process is
@@ -85,10 +86,18 @@ class SmallDisk:
 
 
 class Canary:
-    """Notices when this machine lets a process of ours wait: that shifts deadlines."""
+    """Notices when this machine lets a process of ours wait: that shifts deadlines.
+
+    Attributes
+    ----------
+    watched : callable or None
+        Returns the process whose own waits for a processor are to be known: the controller's.
+    """
 
     def __init__(self) -> None:
         self.stalls: list[tuple[float, float]] = []  # end (monotonic) and seconds
+        self.waits: list[tuple[float, int, float]] = []  # when, process, s waited since its start
+        self.watched: Callable[[], int] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="canary", daemon=True)
         self._thread.start()
@@ -101,6 +110,24 @@ class Canary:
             if now - before > TICK + STALL:
                 self.stalls.append((now, now - before - TICK))
             before = now
+            if self.watched is not None:
+                self._look(now, self.watched())
+
+    def _look(self, now: float, pid: int) -> None:
+        try:  # Linux: ns on a processor, ns ready for one, of the main thread
+            told = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()
+        except OSError:
+            return
+        self.waits.append((now, pid, int(told[1]) * 1e-9))
+
+    def waited(self, begin: float, end: float) -> float:
+        """Seconds for which the watched process was ready and had no processor."""
+        seen = list(self.waits)
+        first = max((k for k, w in enumerate(seen) if w[0] <= begin), default=0)
+        last = min((k for k, w in enumerate(seen) if w[0] >= end), default=len(seen) - 1)
+        return sum(
+            b[2] - a[2] for a, b in itertools.pairwise(seen[first : last + 1]) if a[1] == b[1]
+        )
 
     def longest(self, begin: float, end: float) -> float:
         """Longest stall that touches an interval, s."""

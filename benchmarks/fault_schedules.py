@@ -32,6 +32,7 @@ from benchmarks.fault_kinds import (
     energised_at,
     judged,
     late,
+    less_waiting,
     running,
 )
 from benchmarks.fault_machine import scratch
@@ -187,6 +188,9 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
         "safe_after_max": max(latency, default=None),
         "safe_after_limit": plan.heartbeat + MARGIN,
         "safe_too_late": sum(late(f, plan.heartbeat) for f in faults),
+        "of_these_beyond_its_wait_for_a_processor": sum(
+            late(f, plan.heartbeat) and late(less_waiting(f), plan.heartbeat) for f in faults
+        ),
         "journal_events_lost": sum(
             b["accounts"][k]
             for b in whole

@@ -171,3 +171,24 @@ def test_the_canary_notices_what_keeps_it_waiting():
     canary.close()
     assert canary.longest(began, time.monotonic()) > 0.2
     assert canary.longest(began - 10, began - 5) == 0.0
+
+
+def test_what_a_process_waited_is_taken_between_two_looks():
+    canary = Canary()
+    canary.close()
+    canary.waits = [(1.0, 7, 0.5), (2.0, 7, 0.6), (3.0, 7, 1.0), (4.0, 8, 0.1), (5.0, 8, 0.3)]
+    assert canary.waited(2.0, 3.0) == pytest.approx(0.4)
+    assert canary.waited(1.5, 2.5) == pytest.approx(0.5)
+    assert canary.waited(2.5, 9.0) == pytest.approx(0.6)  # another process has its own count
+    assert canary.waited(9.0, 9.5) == 0.0
+
+
+def test_a_process_that_is_kept_waiting_is_seen():
+    canary = Canary()
+    canary.watched = os.getpid
+    began = time.monotonic()
+    while time.monotonic() < began + 0.3:
+        pass
+    canary.close()
+    assert len(canary.waits) > 1
+    assert 0.0 <= canary.waited(began, time.monotonic()) <= 0.5

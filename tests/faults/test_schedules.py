@@ -8,7 +8,14 @@ import bluesky.plans as bp
 import pytest
 from benchmarks.fault_block import withdrawals
 from benchmarks.fault_inject import random_of
-from benchmarks.fault_kinds import HARMLESS, KINDS, OTHERS, STOPS_RAMP, false_trips
+from benchmarks.fault_kinds import (
+    HARMLESS,
+    KINDS,
+    OTHERS,
+    STOPS_RAMP,
+    false_trips,
+    less_waiting,
+)
 from benchmarks.fault_plans import AFM, SECCM
 from benchmarks.fault_schedules import (
     Fault,
@@ -56,6 +63,10 @@ def test_late_is_late():
     assert late({**fault, "safe_after": 0.61}, 0.5)
     assert late({**fault, "safe_after": None}, 0.5)
     assert not late({**fault, "safe_after": 9.0, "kind": "tiled_killed"}, 0.5)
+    starved = {**fault, "safe_after": 0.9, "waited": 0.35}
+    assert [late(f, 0.5) for f in (starved, less_waiting(starved))] == [True, False]
+    assert late(less_waiting({**starved, "waited": 0.2}), 0.5)
+    assert late(less_waiting({**starved, "safe_after": None}), 0.5)
     events = [{"event": "energised", "monotonic": 1.0}, {"event": "safe", "monotonic": 2.0}]
     assert [energised_at(events, t) for t in (0.5, 1.5, 2.5)] == [False, True, False]
     lost = [{"event": "heartbeat_lost", "monotonic": 3.0}]
