@@ -33,6 +33,7 @@ from benchmarks.fault_kinds import (
 )
 from benchmarks.fault_machine import Canary
 from benchmarks.fault_plans import AFM, FAMILIES, AfmPlan, SeccmPlan
+from benchmarks.fault_queue import run_queue_block
 from benchmarks.fault_stack import Child, Stack, stack
 from benchmarks.fault_tiled import compare_all
 from benchmarks.fault_zygote import Zygote
@@ -151,7 +152,10 @@ def run_schedule(
                 wrong.append("hang: the session did not end")
         finally:
             inject.heal()
+        end = time.monotonic()
         events = settled(made, start, plan)
+        if (child.process.poll() or 0) < 0:  # the dead hold it until their heartbeat is old
+            time.sleep(max(0.0, end + plan.heartbeat + 0.1 - time.monotonic()))
         if made.ioc.poll() is not None:
             wrong.append(f"the controller died ({made.ioc.returncode})")
             made.restart_ioc()
@@ -374,14 +378,19 @@ def run_block(
         "controllers": made.processor_seconds("controllers"),
         "harness": time.process_time(),
     }
+    return found | {"wrong": books_wrong(found)}
+
+
+def books_wrong(found: dict[str, Any]) -> list[str]:
+    """What does not agree in the books of a block."""
     wrong = [f"{key}: {found['accounts'][key]}" for key in LOST if found["accounts"][key]]
-    if found["events_told_but_lost"]:
+    if found.get("events_told_but_lost"):
         wrong.append(f"events told but lost: {found['events_told_but_lost']}")
     if found["files"]["bad"]:
         wrong.append(f"waveforms: {found['files']}")
-    wrong += [f"Tiled: {one}" for one in delivered if one["different"] or one["undelivered"]]
-    found["wrong"] = wrong
-    return found
+    return wrong + [
+        f"Tiled: {one}" for one in found["tiled"] if one["different"] or one["undelivered"]
+    ]
 
 
 def main() -> None:
@@ -391,10 +400,14 @@ def main() -> None:
     plan = FAMILIES[job["family"]]
     if job.get("heartbeat"):
         plan = replace(plan, heartbeat=job["heartbeat"])
-    found = run_block(
-        Path(job["directory"]), job["numbers"], job["seed"], plan,
-        zygote=Zygote(job["zygote"]), until=job["until"], tiled=job["tiled"],
-    )  # fmt: skip
+    place = Path(job["directory"]), job["numbers"], job["seed"]
+    if plan.family == "queue":
+        found = run_queue_block(*place, plan, until=job["until"])
+        found |= {"wrong": books_wrong(found)}
+    else:
+        found = run_block(
+            *place, plan, zygote=Zygote(job["zygote"]), until=job["until"], tiled=job["tiled"]
+        )
     target = Path(job["result"])
     target.with_suffix(".part").write_text(json.dumps(found, default=float))
     target.with_suffix(".part").rename(target)

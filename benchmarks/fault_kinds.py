@@ -10,6 +10,8 @@ STOPS_RAMP = frozenset({  # after these what is energised must be safe within he
     "session_killed", "session_frozen", "two_interrupts", "many_interrupts", "abort", "halt",
     "stop", "pause", "suspend", "ioc_frozen", "net_hold", "net_down",
 })  # fmt: skip
+QUEUE_STOPS = frozenset({"worker_killed", "worker_frozen", "both_killed"})  # of a queue: likewise
+MUST_STOP = STOPS_RAMP | QUEUE_STOPS
 HARMLESS = frozenset({  # these must change nothing: the session ends in success
     "tiled_killed", "tiled_frozen", "courier_killed", "courier_frozen", "session_blink",
     "clock_jump", "net_blink", "net_delay",
@@ -124,7 +126,7 @@ def running(began: float, end: float, hits: list[tuple[Fault, dict[str, Any]]]) 
 
 def late(found: dict[str, Any], heartbeat: float) -> bool:
     """Whether the safe state came too late after a fault that must bring it."""
-    if not found["energised"] or found["kind"] not in STOPS_RAMP:
+    if not found["energised"] or found["kind"] not in MUST_STOP:
         return False
     return found["safe_after"] is None or found["safe_after"] > heartbeat + MARGIN
 

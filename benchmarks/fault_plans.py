@@ -1,6 +1,6 @@
 """What random schedules interrupt: ramps of the AFM, and landings of the SECCM."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.faults import MIN_DISTANCE, Plan
@@ -91,4 +91,5 @@ class SeccmPlan:
 # ramps that no nucleus can end early, of 3 s
 AFM = AfmPlan(rows=1, cols=3, stop=-2.4, rate=0.8, heartbeat=1.0)
 SECCM = SeccmPlan()
-FAMILIES: dict[str, AfmPlan | SeccmPlan] = {"afm": AFM, "seccm": SECCM}
+QUEUE = replace(AFM, family="queue")  # the same ramps, in the worker of a queue server
+FAMILIES: dict[str, AfmPlan | SeccmPlan] = {"afm": AFM, "seccm": SECCM, "queue": QUEUE}

@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.fault_block import LOST, PARTS, run_block, run_schedule
 from benchmarks.fault_kinds import (
     KINDS,
-    STOPS_RAMP,
+    MUST_STOP,
     Fault,
     Schedule,
     energised_at,
@@ -161,7 +161,7 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
     plan = FAMILIES[family]
     schedules = [s for block in blocks for s in block["schedules"]]
     faults = [f for s in schedules for f in s["faults"]]
-    inside = [f for f in faults if f["energised"] and f["kind"] in STOPS_RAMP]
+    inside = [f for f in faults if f["energised"] and f["kind"] in MUST_STOP]
     latency = sorted(f["safe_after"] for f in inside if f["safe_after"] is not None)
     whole = [b for b in blocks if "accounts" in b]
     told = [b["tiled"] for b in whole if b["tiled"]]
@@ -196,7 +196,7 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
             for b in whole
             for k in ("acknowledged_without_event_or_burned", "done_without_event")
         )
-        + sum(b["events_told_but_lost"] for b in whole),
+        + sum(b.get("events_told_but_lost", 0) for b in whole),
         "waveform_rows": sum(b["files"]["rows_read"] for b in whole),
         "waveform_rows_bad": sum(b["files"]["bad"] for b in whole),
         "runs_in_tiled": sum(t[0]["runs"] for t in told),
@@ -206,7 +206,7 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
         "watchdog_trips_before_any_fault": sum(s["trips_without_fault"] for s in schedules),
         "longest_machine_stall": max((s["stall"] or 0.0 for s in schedules), default=0.0),
         "processor_seconds": {
-            part: sum(b["processor_seconds"][part] for b in whole) for part in PARTS
+            part: sum(b["processor_seconds"].get(part, 0.0) for b in whole) for part in PARTS
         },
         "seconds_per_schedule": sum(s["seconds"] for s in schedules) / max(len(schedules), 1),
         "failed": [s["number"] for s in schedules if s["wrong"]],
@@ -221,7 +221,7 @@ def _summary(blocks: list[dict[str, Any]], family: str) -> dict[str, Any]:
 def _wanted(options: argparse.Namespace) -> list[tuple[str, list[int]]]:
     if options.only:
         return [(f, [int(n)]) for f, _, n in (o.partition("-") for o in options.only)]
-    counts = {"afm": options.schedules, "seccm": options.seccm}
+    counts = {"afm": options.schedules, "seccm": options.seccm, "queue": options.queue}
     return blocks_of({f: n for f, n in counts.items() if n}, options.block)
 
 
@@ -229,6 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--schedules", type=int, default=20, help="of the AFM")
     parser.add_argument("--seccm", type=int, default=5, help="schedules of the SECCM")
+    parser.add_argument("--queue", type=int, default=0, help="schedules of a queue of the AFM")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lanes", type=int, default=2, help="blocks beside each other")
     parser.add_argument("--block", type=int, default=BLOCK, help="schedules in a block")

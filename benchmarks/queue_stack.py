@@ -49,13 +49,19 @@ class QueueStack:
         For data, logs and configuration.
     seed : int
         Of the virtual sample.
+    speed : str
+        Of the virtual instrument.
+    more : str
+        Further sections of the configuration.
     """
 
-    def __init__(self, directory: Path, seed: int = 1, *, speed: str = "max") -> None:
+    def __init__(
+        self, directory: Path, seed: int = 1, *, speed: str = "max", more: str = ""
+    ) -> None:
         self.directory = directory
         self.data = directory / "data"
         self.config = directory / "nucleation.toml"
-        self.config.write_text(CONFIG.format(data=self.data))
+        self.config.write_text(CONFIG.format(data=self.data) + more)
         self.trace = Trace(directory / "trace.jsonl")
         use_loopback()  # answers repeater requests in this process
         self.environment = os.environ | loopback_environment(free_port())
