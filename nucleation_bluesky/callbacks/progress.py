@@ -56,23 +56,37 @@ class MapProgress:
                 self.console.print(self.summary.sentence(), highlight=False, soft_wrap=True)
             return
         if name == "start":
-            self._close()
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                console=self.console,
-                auto_refresh=False,
-            )
-            self._bar.add_task("map", total=self.summary.total or None)
-            self._bar.start()
-        if self._bar is not None:
-            task = self._bar.task_ids[0]
-            self._bar.update(task, completed=self.summary.done, description=self.summary.sentence())
-            self._bar.refresh()
+            self.release()
+        if self._bar is None:
+            self._bar = self._open()
+        task = self._bar.task_ids[0]
+        self._bar.update(task, completed=self.summary.done, description=self.summary.sentence())
+        self._bar.refresh()
         if name == "stop":
-            self._close()
+            self.release()
 
-    def _close(self) -> None:
+    def _open(self) -> Progress:
+        bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), console=self.console, auto_refresh=False
+        )
+        bar.add_task("map", total=self.summary.total or None)
+        bar.start()
+        return bar
+
+    def on_state(self, new: str, _old: str) -> None:
+        """Let go of the terminal where a run pauses: a hook for ``RunEngine.state_hook``.
+
+        As long as a bar is shown, standard output passes through it line by line, and a prompt is
+        no whole line.
+        """
+        try:
+            if new == "paused":
+                self.release()
+        except Exception:  # as in `__call__`
+            logger.exception("the progress display failed")
+
+    def release(self) -> None:
+        """Leave the bar as it is; what comes next begins a new one."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -2,12 +2,14 @@
 
 import atexit
 import io
+import logging
 import os
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bluesky.utils import RunEngineControlException
 from rich.console import Console
 from rich.table import Table
 
@@ -165,11 +167,21 @@ def start(config: Path | str | None = None, *, tiled: bool = True) -> OpenSessio
     tables = BestEffortTables(maps=worker)  # a queue's log says what was measured
     session.RE.subscribe(tables)
     if not worker:
-        session.RE.subscribe(MapProgress())
+        progress = MapProgress()
+        session.RE.subscribe(progress)
+        session.RE.state_hook = progress.on_state  # pyright: ignore[reportAttributeAccessIssue]
+        session.RE.log.logger.addFilter(_without_traceback_of_requests)
     opened = OpenSession(session, session_plans(session, unattended=worker), tables)
     _sessions.append(opened)
     install_magics()
     return opened
+
+
+def _without_traceback_of_requests(record: logging.LogRecord) -> bool:
+    """Filter of the RunEngine's log: what the person asked for is not an error to be traced."""
+    if record.exc_info and isinstance(record.exc_info[1], RunEngineControlException):
+        record.exc_info = None
+    return True
 
 
 def install_magics() -> None:

@@ -1,5 +1,6 @@
 import io
 import re
+import sys
 
 import matplotlib.pyplot as plt
 import pytest
@@ -66,6 +67,22 @@ def test_bar_in_a_terminal():
     run(progress, start(), descriptor(), event(0, 2, -3.7), STOP)
     assert "1/6 sites" in progress.console.file.getvalue()
     assert progress._bar is None
+
+
+def test_a_pause_gives_the_terminal_back():
+    """A prompt is no whole line: it would not pass through a bar that is still shown."""
+    progress, plain = MapProgress(terminal(True), interval=0.0), sys.stdout
+    run(progress, start(), descriptor(), event(0, 2, -3.7))
+    assert sys.stdout is not plain
+    progress.on_state("pausing", "running")
+    assert sys.stdout is not plain
+    progress.on_state("paused", "pausing")
+    assert sys.stdout is plain
+    run(progress, event(1, 2, -3.7))
+    assert sys.stdout is not plain
+    run(progress, STOP)
+    assert sys.stdout is plain
+    assert "2/6 sites" in progress.console.file.getvalue()
 
 
 def test_other_streams_and_other_runs_do_not_count():
