@@ -106,12 +106,12 @@ class ContractSignal(EpicsSignal):
             try:
                 self.wait_for_connection(timeout=max(min(left, TIMEOUT), 0.01))
             except TimeoutError as exc:
-                if time.monotonic() >= deadline:
+                self._announce_again()
+                if not self.connected and time.monotonic() >= deadline:
                     raise NotConnectedError(
                         f"{self.pvname} does not answer; start its controller, or correct the "
                         "prefix or EPICS_CA_ADDR_LIST"
                     ) from exc
-                self._announce_again()
 
     def _announce_again(self) -> None:
         """Tell ophyd what pyepics knows of a PV that is connected.

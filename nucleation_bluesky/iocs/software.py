@@ -1,6 +1,7 @@
 """Software ramps: SOFT:GO, BIAS, SOFT:END, and the running MEASUREMENT."""
 
 import asyncio
+import logging
 import math
 import time
 
@@ -12,6 +13,7 @@ from nucleation_bluesky.iocs.parameters import SI
 from nucleation_bluesky.iocs.readings import Readings
 from nucleation_bluesky.iocs.state import Mode, Refusal
 
+logger = logging.getLogger(__name__)
 PERIOD = 0.005  # of MEASUREMENT while energised by SOFT:GO
 POLL = 0.02
 SET_TIMEOUT = 5.0  # s that a driver may take to set a bias
@@ -36,6 +38,7 @@ class SoftwareRamp:
         self._peak = 0.0
         self._last: Snapshot | None = None
         self._ended_by: Termination | None = None
+        self._late: set[asyncio.Task[None]] = set()  # bring the safe state after late biases
         front.add_commands({"SOFT:GO": self._go, "BIAS": self._bias, "SOFT:END": self._end})
         front.add_ender(self._stopped)
         self.readings = Readings(front, READBACKS, controller.measure, self._publish_measurement)
@@ -51,12 +54,15 @@ class SoftwareRamp:
     async def _bias(self, value: float) -> float:
         front = self._front
         front.state.require_software("BIAS")
-        try:
-            async with asyncio.timeout(SET_TIMEOUT):
-                await self._controller.set_bias(value)
-        except TimeoutError as error:
-            text = f"the driver did not set the bias within {SET_TIMEOUT:g} s"
-            raise TimeoutError(text) from error
+        # not cancelled at its limit: a driver's thread would set the bias all the same, unseen
+        setting = asyncio.ensure_future(self._controller.set_bias(value))
+        await asyncio.wait({setting}, timeout=SET_TIMEOUT)
+        if not setting.done():
+            late = asyncio.create_task(self._safe_after(setting))
+            self._late.add(late)
+            late.add_done_callback(self._late.discard)
+            raise TimeoutError(f"the driver did not set the bias within {SET_TIMEOUT:g} s")
+        setting.result()
         if front.state.state is not ControllerState.ENERGISED:
             # The safe state was ordered while the driver was setting: it must have the last word.
             await front.make_safe("late bias")
@@ -65,6 +71,18 @@ class SoftwareRamp:
         front.trace("bias_set", bias=value, token=self._token)
         await self.readings.measure()
         return value
+
+    async def _safe_after(self, setting: "asyncio.Future[None]") -> None:
+        """Give the safe state the last word over a driver that sets a bias after its limit."""
+        front = self._front
+        await asyncio.wait({setting})
+        if not setting.cancelled() and (error := setting.exception()) is not None:
+            logger.warning("a bias was set late: %s", error)
+        if front.state.active:
+            text = "the driver set a bias long after it was told to: arm a new token"
+            await front.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
+        else:
+            await front.make_safe("late bias")
 
     async def _end(self, termination: Termination) -> Termination:
         front = self._front

@@ -1,5 +1,6 @@
 """A landing's film as an animated GIF, with time and potential."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nucleation_bluesky.report.plate import need
 from nucleation_bluesky.storage.seccm_result import LandingResult
 
 MAX_FRAMES, MAX_PIXELS, FPS, PIXELS_PER_INCH = 120, 256, 12, 90
+READ_PIXELS = 2**25  # at a time
 
 
 def write_movie(path: Path, one: LandingResult, *, scale: str = "") -> Path:
@@ -46,14 +48,9 @@ def write_movie(path: Path, one: LandingResult, *, scale: str = "") -> Path:
     shown = shown[::stride]
     bins = -(-max(reference.shape) // MAX_PIXELS)
     pixel = float(movie.pixel_size)
-    # two requests for all pairs, not one a pair
-    pairs = [
-        np.asarray(movie.frames[int(shown[0]) + k : int(shown[-1]) + k + 1 : stride])
-        for k in (0, 1)
-    ]
     images = [
-        downscale_local_mean(film.displayed(np.stack(pair), reference, pixel), (bins,) * 2)
-        for pair in zip(*pairs, strict=True)
+        downscale_local_mean(film.displayed(pair, reference, pixel), (bins,) * 2)
+        for pair in _pairs(movie.frames, shown, stride, max(1, READ_PIXELS // reference.size))
     ]
     potential = np.interp(time[shown], seconds, trace.potential)
     step = max(1, len(seconds) // 2000)
@@ -68,6 +65,16 @@ def write_movie(path: Path, one: LandingResult, *, scale: str = "") -> Path:
         )
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=round(1000 / FPS), loop=0)
     return path
+
+
+def _pairs(frames: Any, shown: np.ndarray, stride: int, at_a_time: int) -> Iterator[np.ndarray]:
+    """Yield each shown frame with its successor; two requests for many pairs, not one a pair."""
+    for begin in range(0, len(shown), at_a_time):
+        part = shown[begin : begin + at_a_time]
+        firsts, seconds = (
+            np.asarray(frames[int(part[0]) + k : int(part[-1]) + k + 1 : stride]) for k in (0, 1)
+        )
+        yield from map(np.stack, zip(firsts, seconds, strict=True))
 
 
 def _pages(

@@ -1,6 +1,7 @@
 """A driver that hangs: told as a fault, safe state, and no exposure has to wait for it."""
 
 import asyncio
+import threading
 
 import pytest
 from nucleation_bluesky.contract.enums import Fault
@@ -63,6 +64,40 @@ def test_a_bias_that_is_never_set_is_given_up(monkeypatch):
         assert front.state.fault is Fault.BACKEND_ERROR
         assert "did not set the bias" in front.state.text
         assert front.safety.reached
+        await front.close()
+
+    asyncio.run(run())
+
+
+def test_a_bias_that_is_set_late_is_taken_back(monkeypatch):
+    """A driver's thread cannot be cancelled: it sets the bias when the safe state has come."""
+    monkeypatch.setattr(software, "SET_TIMEOUT", 0.05)
+    gate = threading.Event()
+
+    async def run():
+        front, _ = afm()
+        driver = front.software._controller
+        was_set = asyncio.Event()
+
+        def blocking(bias):
+            gate.wait(10)
+            driver._bias = bias
+
+        async def in_a_thread(bias):
+            await asyncio.to_thread(blocking, bias)
+            was_set.set()
+
+        driver.set_bias = in_a_thread
+        await front.boot()
+        front.state.require_software = lambda _: None  # as after SOFT:GO
+        bias = family_pvs("afm")["BIAS"]
+        await asyncio.wait_for(Writes(front, front._commands).put(bias, -0.5), 5)
+        assert front.safety.reached
+        (late,) = front.software._late
+        gate.set()
+        await asyncio.wait_for(was_set.wait(), 5)
+        await asyncio.wait_for(late, 5)
+        assert driver._bias == 0.0
         await front.close()
 
     asyncio.run(run())
