@@ -74,7 +74,7 @@ def staged_run(
         yield from body()
 
     def make_safe(error: BaseException) -> MsgGenerator[None]:
-        logger.warning("the run ends early: %s", error)
+        logger.warning("the run ends early: %s", str(error) or type(error).__name__)
         steps = {what: lambda device=device: _stop(device) for what, device in stops.items()}
         failed.extend((yield from clean_up(steps)))
 
