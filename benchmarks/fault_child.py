@@ -123,6 +123,18 @@ def drive(session: Session, plan: Any, job: dict[str, Any]) -> Outcome:
         action, arguments = getattr(session.RE, job["on_pause"]), ()
 
 
+def persist(session: Session, plan: Any, job: dict[str, Any], report: dict[str, Any]) -> Outcome:
+    """Run a plan, and again over what is left where it fails, as often as the job allows."""
+    for _ in range(job.get("again", 0)):
+        try:
+            return execute(session, plan, progress=False)
+        except RunFailedError as error:
+            report.setdefault("interrupted", []).append(str(error))
+            job["arguments"]["skip_used"] = True
+            plan = plan_of(session, job)
+    return execute(session, plan, progress=False)
+
+
 def run(job: dict[str, Any]) -> dict[str, Any]:
     report: dict[str, Any] = {"outcome": "", "error": ""}
     steps: list[tuple[float, str]] = []
@@ -146,7 +158,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
                 if job.get("requests"):
                     outcome = drive(session, plan, job)
                 else:
-                    outcome = execute(session, plan, progress=False)
+                    outcome = persist(session, plan, job, report)
                 report |= {"uid": outcome.uid, "outcome": outcome.exit_status}
                 report |= {"reason": outcome.reason, "num_events": outcome.num_events}
             finally:

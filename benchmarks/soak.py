@@ -4,6 +4,8 @@ Memory, file handles and threads of session, controller, courier and Tiled are s
 run; so are processor time and wall time of a site. A slope is told with its standard error, from
 blocks of the run (samples beside each other are not independent).
 
+A slope within twice its error is flat. The verdict is part of the results.
+
 ``python -m benchmarks soak [--sites 20000] [--minutes 20]``; results in results/soak.json.
 """
 
@@ -24,6 +26,8 @@ from benchmarks.watchdog import ALARMS, RAMP, SAMPLE_PERIOD, watch
 PROCESSES = ("run_engine", "ioc", "courier", "tiled")
 WARM = 0.2  # share of the run that may still fill caches
 BLOCKS = 10
+TIME_LIMIT = 0.05  # by which a site at the end may take longer
+AGAIN = 20  # runs after the first, at most
 
 
 def trend(sites: np.ndarray, values: np.ndarray) -> dict[str, float]:
@@ -81,6 +85,45 @@ def site_times(made: Stack, canary: Canary) -> dict[str, Any]:
     }
 
 
+def flat(found: dict[str, float]) -> bool:
+    """Whether a slope is no larger than twice its own error."""
+    return abs(found["per_1000_sites"]) <= 2 * found["standard_error"]
+
+
+def verdict(result: dict[str, Any]) -> dict[str, Any]:
+    """Hold the figures against what was demanded, each with what it rests on.
+
+    Handles and threads are counts: constant if over the run they move by less than one. A site at
+    the end may take 5 % longer than one after the warm-up: medians of tenths of the run.
+    """
+    done, asked, trends_ = result["sites"], result["asked"], result["trends_after_warm_up"]
+    thousands = (1 - WARM) * done / 1000
+    memory = {
+        process: {
+            "within_noise": flat(found["uss_mb"]),
+            "kb_per_site": found["uss_mb"]["per_1000_sites"] * 1024 / 1000,
+            "standard_error": found["uss_mb"]["standard_error"] * 1024 / 1000,
+        }
+        for process, found in trends_.items()
+    }
+    constant = {
+        process: all(
+            abs(found[key]["per_1000_sites"]) * thousands < 1 for key in ("fds", "threads")
+        )
+        for process, found in trends_.items()
+    }
+    tenths = result["site_times"]["median_ms_by_tenth"]
+    change = tenths[-1] / tenths[math.ceil(10 * WARM)] - 1
+    met = {
+        "all_sites": done >= asked,
+        "one_run": result["outcome"]["outcome"] == "success" and not result["interrupted"],
+        "memory_flat": all(one["within_noise"] for one in memory.values()),
+        "handles_and_threads_constant": all(constant.values()),
+        "time_of_a_site_within_5_percent": change <= TIME_LIMIT,
+    }
+    return {"met": met, "memory": memory, "constant": constant, "time_change": change}
+
+
 def measure(directory: Path, sites: int, minutes: float) -> dict[str, Any]:
     """Run the sites and collect the figures."""
     side = math.ceil(math.sqrt(sites))
@@ -88,7 +131,8 @@ def measure(directory: Path, sites: int, minutes: float) -> dict[str, Any]:
     arguments |= {"image_before_after": False, "order": "snake"}
     canary = Canary()
     with stack(directory) as made:
-        child = made.run("map", arguments=arguments, wait=900.0)
+        # what ends a run early, as a beat held up by a busy machine, is told; the session goes on
+        child = made.run("map", arguments=arguments, wait=900.0, again=AGAIN)
         made.trace.wait("result", timeout=300)
         deadline = time.monotonic() + 60 * minutes
         samples = watch(made, child, until=deadline)
@@ -100,11 +144,12 @@ def measure(directory: Path, sites: int, minutes: float) -> dict[str, Any]:
         canary.close()
         results = made.trace.named("result")
         seconds = results[-1]["monotonic"] - results[0]["monotonic"]
-        return {
+        result = {
             "environment": environment(),
             "sites": len(results),
             "asked": sites,
             "outcome": report,
+            "interrupted": report.get("interrupted", []),
             "seconds": seconds,
             "ms_per_site": 1e3 * seconds / len(results),
             "alarms": {name: len(made.trace.named(name)) for name in ALARMS},
@@ -113,6 +158,7 @@ def measure(directory: Path, sites: int, minutes: float) -> dict[str, Any]:
             "samples": len(samples),
             "sample_period": SAMPLE_PERIOD,
         }
+        return result | {"verdict": verdict(result)}
 
 
 def main() -> None:

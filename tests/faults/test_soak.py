@@ -1,0 +1,64 @@
+"""The verdict on the long session: what grows is noticed, what does not is not."""
+
+import copy
+
+import numpy as np
+import pytest
+from benchmarks.soak import PROCESSES, trends, verdict
+
+
+def samples(growth=0.0, handles=0.0):
+    """Two hundred samples of a run of 20,000 sites; the session grows by so much, MB a site."""
+    made, noise = [], np.random.default_rng(3)
+    for k in range(200):
+        sites = 100 * k
+        one = {"uss_mb": 100.0, "rss_mb": 150.0, "fds": 14, "threads": 20, "cpu_s": 0.007 * sites}
+        sample = {"sites": sites, **{p: dict(one) for p in PROCESSES}}
+        for process in PROCESSES:
+            sample[process]["uss_mb"] += noise.normal(0, 0.2)
+        sample["run_engine"]["uss_mb"] += growth * sites
+        sample["tiled"]["fds"] += int(handles * sites)
+        made.append(sample)
+    return made
+
+
+def result(**grown):
+    return {
+        "sites": 20_164,
+        "asked": 20_000,
+        "outcome": {"outcome": "success"},
+        "interrupted": [],
+        "trends_after_warm_up": trends(samples(**grown)),
+        "site_times": {"median_ms_by_tenth": [30.0, 20.0, *[20.0] * 7, 20.5]},
+    }
+
+
+def test_a_run_without_growth_passes():
+    assert all(verdict(result())["met"].values())
+
+
+def test_growth_is_noticed_and_told_in_kb_a_site():
+    found = verdict(result(growth=0.004))
+    assert not found["met"]["memory_flat"]
+    assert found["memory"]["run_engine"]["kb_per_site"] == pytest.approx(4.1, abs=0.1)
+
+
+def test_a_lost_handle_now_and_then_is_noticed():
+    found = verdict(result(handles=1e-3))
+    assert not found["met"]["handles_and_threads_constant"]
+    assert found["constant"]["run_engine"]
+    assert not found["constant"]["tiled"]
+
+
+@pytest.mark.parametrize(
+    ("change", "missed"),
+    [
+        ({"sites": 14_656}, "all_sites"),
+        ({"outcome": {"outcome": "abort"}}, "one_run"),
+        ({"interrupted": ["the exposure ended with 'heartbeat_lost'"]}, "one_run"),
+        ({"site_times": {"median_ms_by_tenth": [20.0] * 9 + [21.5]}},
+         "time_of_a_site_within_5_percent"),
+    ],
+)  # fmt: skip
+def test_what_is_not_met_is_named(change, missed):
+    assert not verdict(copy.deepcopy(result()) | change)["met"][missed]
