@@ -27,6 +27,7 @@ from benchmarks.fault_inject import random_of, stopped
 from benchmarks.fault_kinds import Fault, energised_at, false_trips, judged, late
 from benchmarks.fault_machine import Canary
 from benchmarks.fault_plans import AfmPlan
+from benchmarks.fault_stack import put_first
 from benchmarks.fault_tiled import compare_all
 from benchmarks.faults import START, accounts, exposed_twice, waveform_files
 from benchmarks.outage import equal
@@ -297,6 +298,7 @@ def run_queue_block(
     for name in [name for name in os.environ if name.startswith("QSERVER_")]:
         del os.environ[name]
     os.environ.update(made.environment)
+    put_first(made.ioc.pid)
     canary = Canary()
     canary.watched = lambda: made.ioc.pid
     schedules = []
