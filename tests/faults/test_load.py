@@ -2,6 +2,7 @@
 
 import pytest
 from benchmarks.fault_stack import Stack
+from benchmarks.fault_tiled import compare_all
 from benchmarks.outage import compare, equal, frozen, verify_twice, wait_healthy
 from benchmarks.watchdog import ALARMS, burners
 from nucleation_bluesky.callbacks.journal_codec import encode
@@ -50,7 +51,11 @@ def test_frozen_tiled_and_busy_machine(own_stack):
     (path,) = journals(stack.data / "journal")
     try:
         client = connect(ensure_server(stack.data))
-        assert not equal(compare(client, altered(path)))
+        copy = altered(path)
+        assert not equal(compare(client, copy))
+        few = compare_all(client, [path, copy], files=True)
+        assert [equal(one) for one in few] == [True, False]
+        assert few[1]["differing_cells"] == 1
     finally:
         release_server(stack.data)
 

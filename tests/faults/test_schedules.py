@@ -6,17 +6,19 @@ from dataclasses import replace
 
 import bluesky.plans as bp
 import pytest
+from benchmarks import fault_queue
 from benchmarks.fault_block import withdrawals
 from benchmarks.fault_inject import random_of
 from benchmarks.fault_kinds import (
     HARMLESS,
     KINDS,
     OTHERS,
+    QUEUE_STOPS,
     STOPS_RAMP,
     false_trips,
     less_waiting,
 )
-from benchmarks.fault_plans import AFM, SECCM
+from benchmarks.fault_plans import AFM, QUEUE, SECCM
 from benchmarks.fault_schedules import (
     Fault,
     Schedule,
@@ -46,6 +48,19 @@ def test_a_seed_tells_the_same_schedule_again(plan):
     faults = [f for s in drawn for f in s.faults]
     assert sum(f.offset < plan.duration for f in faults) > 0.9 * len(faults)
     assert sum(kinds[k] for k in STOPS_RAMP) > 0.5 * len(faults)
+
+
+def test_schedules_of_a_queue():
+    many = [fault_queue.drawn(random_of(5, "queue", n), QUEUE) for n in range(100)]
+    assert many == [fault_queue.drawn(random_of(5, "queue", n), QUEUE) for n in range(100)]
+    assert {fault.kind for faults in many for fault in faults} == set(fault_queue.KINDS)
+    assert set(fault_queue.KINDS) >= QUEUE_STOPS
+    # areas of their own on the one sample
+    origins = [tuple(fault_queue.first_item(n, QUEUE)["kwargs"]["origin"]) for n in range(100)]
+    assert len(set(origins)) == 100
+    killed = {"kind": "worker_killed", "energised": True, "safe_after": 1.2}
+    assert late(killed, 1.0)
+    assert not late({**killed, "kind": "manager_killed"}, 1.0)
 
 
 def test_every_kind_has_one_class():
