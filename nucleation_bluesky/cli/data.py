@@ -167,7 +167,7 @@ def _runs_table(found: list[RunInfo]) -> Table:
     # narrow enough for 80 columns and the names in use; longer ones are folded, not cut
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
-        table.add_column(name, no_wrap=name in ("uid", "time"), overflow="fold")
+        table.add_column(name, no_wrap=name in ("uid", "time", "plan", "state"), overflow="fold")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table

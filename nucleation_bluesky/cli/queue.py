@@ -52,7 +52,8 @@ def status(config: ConfigOption = None, data: DataOption = None) -> None:
     table = Table("part", "state")
     for name in reversed(PARTS):
         pid = found.running.get(name)
-        table.add_row(name, "not running" if pid is None else f"process {pid}")
+        state = "lost: its process has died" if name in found.gone else "not running"
+        table.add_row(name, state if pid is None else f"process {pid}")
     told = found.manager
     if told is not None:
         table.add_row("queue", f"{told['manager_state']}, {told['items_in_queue']} items")
@@ -60,7 +61,7 @@ def status(config: ConfigOption = None, data: DataOption = None) -> None:
         opened = "open" if told["worker_environment_exists"] else "closed"
         table.add_row("session", "lost: its process has died" if found.worker_lost else opened)
     console.print(table)
-    if found.worker_lost:
+    if found.worker_lost or found.gone:
         console.print("replace it with 'nucleation-bluesky queue recover'")
         raise typer.Exit(1)
     if told is None:
@@ -73,14 +74,22 @@ def recover(
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:
-    """Replace a worker that has died. Its map is not repeated: queue a resume_map for the rest."""
+    """Replace what has died. A map is not repeated: queue a resume_map for its rest."""
     with errors_in_one_sentence(QueueError, OSError):
         queue = _queue(config, data)
+        gone = queue.status().gone
         items = queue.recover()
         if start and items:
             queue.ask("queue_start")
     console.print(f"the session is open again; {len(items)} items in the queue")
-    if items:
+    if "manager" in gone:
+        console.print(
+            "the item that was running stands in the history as 'unknown' and is not run again; "
+            "queue 'resume_map' with the run's uid for its rest "
+            "(nucleation-bluesky runs --state abort)",
+            soft_wrap=True,
+        )
+    elif items and not gone:
         console.print(
             f"the first, '{items[0]['name']}', is the one that was interrupted: it will be refused "
             "where its sites have been used; queue 'resume_map' with the run's uid for the rest "

@@ -278,6 +278,86 @@ def interrupted(queue):
     return run.uid
 
 
+def is_safe(queue):
+    """Whether the last exposure has ended in the safe state."""
+    queue.trace.update()
+    return queue.trace.named("energised", "safe")[-1]["event"] == "safe"
+
+
+def kill_at_once(family):
+    """Kill -9; stopped first, else the watchdog brings a new manager before its own end."""
+    for process in family:
+        process.suspend()
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=10)
+
+
+def test_killed_manager_watchdog_and_worker(queue, api):
+    """All of it at once, in mid-map: safe by the heartbeat, told, brought up again, resumed."""
+    long = plan("nucleation_map", "afm", rows=14, cols=14, origin=[15e-6, 5e-6], **SMALL)
+    after = plan("topography", "afm", pixels=16)
+    ended, start = len(api.history_get()["items"]), energised(queue)
+    assert api.item_add_batch([long, after])["success"]
+    assert api.queue_start()["success"]
+    wait_for(lambda: energised(queue) >= start + 20, "the map", 120)
+    manager = queue.processes()["manager"]
+    family = [manager, *manager.children(recursive=True)]
+    assert queue.files.worker().pid in [p.pid for p in family]
+    assert len(family) >= 3  # watchdog, manager, worker
+    kill_at_once(family)
+    assert not queue.files.worker().alive()
+    # in a ramp, by the heartbeat
+    wait_for(lambda: is_safe(queue), "the safe state", 20)
+    told = queue_command(queue, "status")
+    assert told.exit_code == 1
+    assert re.search(r"manager.*lost: its process has died", told.stdout)
+    assert "queue recover" in told.stdout
+    used = energised(queue)
+    assert used < start + 14 * 14
+
+    recovered = queue.command("queue", "recover", "--start")
+    assert recovered.returncode == 0, recovered.stdout + recovered.stderr
+    assert "'unknown'" in recovered.stdout
+    assert "resume_map" in recovered.stdout
+    wait_idle(api)
+    ends = [(i["name"], i["result"]["exit_status"]) for i in api.history_get()["items"][ended:]]
+    assert ends == [("nucleation_map", "unknown"), ("topography", "completed")]
+    assert energised(queue) == used
+
+    assert delivered(queue)
+    assert api.item_add(plan("resume_map", interrupted(queue), register=False))["success"]
+    api.queue_start()
+    wait_idle(api)
+    assert api.history_get()["items"][-1]["result"]["exit_status"] == "completed"
+    queue.trace.update()
+    twice = exposed_twice(queue.trace.events)
+    assert (twice["tokens_twice"], twice["places_twice"]) == (0, 0)
+    # every site once, but for the one of that moment, which may have been claimed and not energised
+    assert energised(queue) - start in (14 * 14 - 1, 14 * 14)
+    assert "nothing was changed" in queue_command(queue, "recover").output
+
+
+def test_a_worker_that_lost_its_manager(queue, api):
+    """It cannot be reached any more: 'up' says so, 'recover' ends it."""
+    api.item_add(plan("nucleation_map", "afm", rows=14, cols=14, origin=[15e-6, -8e-6], **SMALL))
+    start = energised(queue)
+    api.queue_start()
+    wait_for(lambda: energised(queue) >= start + 5, "the map", 120)
+    manager, worker = queue.processes()["manager"], queue.files.worker()
+    family = [p for p in [manager, *manager.children(recursive=True)] if p.pid != worker.pid]
+    kill_at_once(family)
+    again = queue_command(queue, "up")
+    assert again.exit_code == 1
+    assert "left its worker behind" in again.output
+    recovered = queue.command("queue", "recover")
+    assert recovered.returncode == 0, recovered.stdout + recovered.stderr
+    assert not worker.alive()
+    assert api.status(reload=True)["worker_environment_exists"]
+    queue.trace.update()
+    assert exposed_twice(queue.trace.events)["places_twice"] == 0
+
+
 def test_environment_destroy_does_not_repeat_a_map(queue, api):
     api.item_add(plan("nucleation_map", "afm", rows=14, cols=14, origin=[-5e-6, 5e-6], **SMALL))
     start = energised(queue)

@@ -42,11 +42,14 @@ class Status:
         The manager's own status, None where it does not answer.
     worker_lost : bool
         The manager thinks that there is a worker, and it has gone.
+    gone : tuple of str
+        Parts that were started, were not ended and have gone.
     """
 
     running: dict[str, int]
     manager: dict[str, Any] | None
     worker_lost: bool
+    gone: tuple[str, ...] = ()
 
 
 class Queue:
@@ -132,7 +135,9 @@ class Queue:
             told = self._send("status", {}, door="gateway" in running, timeout=5.0)
         worker = self.files.worker()
         exists = bool(told and told["worker_environment_exists"])
-        return Status(running, told, exists and worker is not None and not worker.alive())
+        lost = exists and worker is not None and not worker.alive()
+        gone = tuple(name for name in PARTS if name in state.processes and name not in running)
+        return Status(running, told, lost, gone)
 
     # ---- up -------------------------------------------------------------------------------------
 
@@ -150,6 +155,11 @@ class Queue:
         files.prepare()
         keys = files.keys()
         state = files.state()
+        if (state is None or state.process("manager") is None) and (left := self._remains()):
+            raise QueueError(
+                f"the manager has died and left its worker behind (process {left[0].pid}); "
+                "'nucleation-bluesky queue recover' ends it and brings the queue up again"
+            )
         if state is None or not any(state.process(name) for name in PARTS):
             state = self._new_state()
         plans = plan_names(self.config.instrument.family)
@@ -274,7 +284,10 @@ class Queue:
     # ---- recovery -------------------------------------------------------------------------------
 
     def recover(self) -> list[dict[str, Any]]:
-        """Replace a worker that has died; the item it was at fails when it is run again.
+        """Replace what has died: a worker, or the manager with all that depends on it.
+
+        The item of a dead worker fails when it is run again. That of a dead manager stands in the
+        history as 'unknown' and is not run again.
 
         Returns
         -------
@@ -284,10 +297,16 @@ class Queue:
         Raises
         ------
         QueueError
-            If the worker is alive, or its environment cannot be replaced.
+            If nothing has died, or its environment cannot be replaced.
         """
-        if not self.status().worker_lost:
-            raise QueueError("the worker is not lost; nothing was changed")
+        found = self.status()
+        if found.gone:
+            if "manager" in found.gone:
+                _end(*self._remains())
+            self.up()
+            return list(self.ask("queue_get")["items"])
+        if not found.worker_lost:
+            raise QueueError("neither worker nor manager is lost; nothing was changed")
         self.ask("environment_destroy")
         self._settled(CLOSE_TIMEOUT)
         # killed in mid-sentence, it may have left half a message to the manager, or the lock of
@@ -298,6 +317,13 @@ class Queue:
             self._start_manager(state)
         self.open_environment()
         return list(self.ask("queue_get")["items"])
+
+    def _remains(self) -> list[psutil.Process]:
+        """Find what a manager has left behind: its children, forked, have its command line."""
+        mine = str(self.files.manager_conf)
+        found = psutil.process_iter(["cmdline", "status"])
+        return [p for p in found if mine in (p.info["cmdline"] or [])
+                and p.info["status"] != psutil.STATUS_ZOMBIE]  # fmt: skip
 
     # ---- down -----------------------------------------------------------------------------------
 
@@ -326,6 +352,7 @@ class Queue:
             process = state.process(name)
             if process is not None:
                 _end(process)
+        _end(*self._remains())  # of a manager that had died before
         state.processes.clear()
         self.files.save(state)
 
@@ -367,11 +394,12 @@ def _pause() -> None:
     _NEVER.wait(POLL)
 
 
-def _end(process: psutil.Process) -> None:
-    """End a process of ours and what it started, gently first."""
-    family = [process]
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family += process.children(recursive=True)
+def _end(*processes: psutil.Process) -> None:
+    """End processes of ours and what they started, gently first."""
+    family = [*processes]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family += process.children(recursive=True)
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.terminate()
