@@ -1,6 +1,6 @@
 """Time and memory of the site analysis on a full map, beside a per-site scipy fit.
 
-Run: ``python benchmarks/bench_analysis.py [--sites 4900] [--samples 3500]``.
+Run: ``python -m benchmarks bench_analysis [--sites 4900] [--samples 3500]``.
 """
 
 import argparse
@@ -11,6 +11,8 @@ import numpy as np
 from nucleation_bluesky.analysis.ramps import RampSet
 from nucleation_bluesky.analysis.site_results import analyse_sites
 from scipy.optimize import curve_fit
+
+from benchmarks.report import write_json
 
 
 def make_map(sites: int, samples: int, seed: int = 0) -> RampSet:
@@ -82,6 +84,14 @@ def main() -> None:
     for site in range(args.loop_sites):
         fit_site(ramps, site)
     loop = (time.perf_counter() - began) / args.loop_sites * args.sites
+    write_json(
+        "analysis",
+        {
+            "sites": args.sites, "samples": int(ramps.offsets[-1]), "seconds": elapsed,
+            "cpu_seconds": cpu, "peak_mb": peak, "peak_before_mb": before,
+            "scipy_hinge_loop_seconds": loop,
+        },
+    )  # fmt: skip
     print(f"sites {args.sites}, samples {ramps.offsets[-1]:,}")
     print(f"nucleated {int(ds['nucleated'].sum())}")
     print(f"analyse_sites CPU {cpu:.2f} s")
