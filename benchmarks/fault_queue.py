@@ -107,12 +107,9 @@ class Night:
 
     def _step(self) -> bool:
         status = self.queue.status()
-        if status.worker_lost:
+        if status.gone or status.worker_lost:
             self.said.append("recover")
             self.queue.recover()
-        elif not {"redis", "manager", "gateway"} <= set(status.running):
-            self.said.append("up")
-            self.queue.up()
         elif status.manager is None:  # its watchdog is replacing it
             return False
         elif status.manager["manager_state"] == "paused":

@@ -304,8 +304,9 @@ class Queue:
             if "manager" in found.gone:
                 _end(*self._remains())
             self.up()
-            return list(self.ask("queue_get")["items"])
-        if not found.worker_lost:
+            if not self.status().worker_lost:  # the gateway and the worker may die in one night
+                return list(self.ask("queue_get")["items"])
+        elif not found.worker_lost:
             raise QueueError("neither worker nor manager is lost; nothing was changed")
         self.ask("environment_destroy")
         self._settled(CLOSE_TIMEOUT)
