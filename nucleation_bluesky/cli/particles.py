@@ -129,6 +129,8 @@ def _tell(read: Micrograph, table: ParticleTable, given: bool, out: Path) -> Non
     console.print(f"mean diameter {_length(table.mean_diameter, size is None)}")
     if table.count > 1:
         console.print(f"sd {_length(table.sd_diameter, size is None)}")
+    for doubt in table.doubts:
+        console.print(f"uncertain: {doubt}", style="yellow")
     console.print(f"wrote {out}")
 
 

@@ -9,6 +9,8 @@ from nucleation_bluesky.analysis.particle_images import (
     segment_image,
 )
 from nucleation_bluesky.analysis.particle_images.clear import by_threshold, choose
+from nucleation_bluesky.analysis.particle_images.doubts import doubts
+from nucleation_bluesky.analysis.particle_images.parting import part
 from scipy import ndimage
 from tests.support.micrographs import (
     annotate,
@@ -148,23 +150,121 @@ def test_bad_input(image, options, word):
         find_particles(image, **options)
 
 
-def test_groups_on_a_clear_image_are_parted():
+def winding_chains(centres, radius, pitch, rng):
+    """Groups of five discs that overlap, each with its own grey, as particles and their number."""
     y, x = np.mgrid[:300, :300]
-    image, n = np.zeros((300, 300)), 0
-    for cy, cx, turn in ((60, 60, 0), (60, 220, 1), (150, 140, 2), (230, 60, 3), (230, 225, 4)):
-        for k in range(5):  # a winding chain of discs that overlap
+    labels = np.zeros((300, 300), dtype=int)
+    for turn, (cy, cx) in enumerate(centres):
+        for k in range(5):
             angle = turn + 0.8 * (k % 2)
-            oy, ox = cy + 20 * (k - 2) * np.sin(angle), cx + 20 * (k - 2) * np.cos(angle)
-            image[np.hypot(y - oy, x - ox) < 11.5] = 1.0
-            n += 1
+            oy, ox = cy + pitch * (k - 2) * np.sin(angle), cx + pitch * (k - 2) * np.cos(angle)
+            labels[np.hypot(y - oy, x - ox) < radius * rng.uniform(0.92, 1.08)] = 5 * turn + k + 1
+    return labels
+
+
+CHAINS = ((60, 60), (60, 220), (150, 140), (230, 60), (230, 225))
+
+
+@pytest.mark.parametrize("polarity", ["bright", "dark"])
+def test_agglomerates_are_parted_and_counted(polarity):
     rng = np.random.default_rng(0)
-    image = ndimage.gaussian_filter(image, 1.0) + 0.05 * rng.normal(size=image.shape)
-    labels = by_threshold(ndimage.gaussian_filter(image, 1.0), np.ones(image.shape, bool), 12.0)
-    assert labels.max() == n
+    truth = winding_chains(CHAINS, 11.5, 20, rng)
+    image = ndimage.gaussian_filter((truth > 0).astype(float), 1.0)
+    image = (image if polarity == "bright" else 1 - image) + 0.05 * rng.normal(size=truth.shape)
     found = segment_image(image)
-    assert abs(found.labels.max() - n) <= 0.12 * n
-    diameter = 2 * np.sqrt(np.bincount(found.labels.ravel())[1:].mean() / np.pi)
-    assert diameter == pytest.approx(22.0, rel=0.12)
+    assert found.polarity == polarity
+    assert found.labels.max() == pytest.approx(truth.max(), rel=0.04)
+    assert mean_diameter(found.labels) == pytest.approx(mean_diameter(truth), rel=0.06)
+    assert any("lower bound" in reason for reason in found.doubts)
+
+
+def test_groups_of_many_greys_on_uneven_ground_are_parted():
+    # as nuclei: some three times as bright as others, the ground as bright as the faintest
+    rng = np.random.default_rng(2)
+    truth = winding_chains(CHAINS, 11.5, 20, rng)
+    grey = np.concatenate([[0.0], rng.uniform(0.35, 1.0, truth.max())])[truth]
+    ramp = np.linspace(0, 0.3, 300)[None, :]
+    image = ndimage.gaussian_filter(grey, 1.0) + ramp + 0.02 * rng.normal(size=truth.shape)
+    found = segment_image(image)
+    assert found.labels.max() == pytest.approx(truth.max(), rel=0.08)
+    assert mean_diameter(found.labels) == pytest.approx(mean_diameter(truth), rel=0.05)
+
+
+def test_groups_of_particles_are_not_taken_for_letters():
+    y, x = np.mgrid[:600, :600]
+    truth = np.zeros((600, 600), dtype=bool)
+    first = ((300, 200), (322, 200), (322, 222), (322, 244), (300, 244))
+    second = ((300, 290), (300, 312), (322, 312), (322, 334), (300, 356))
+    for cy, cx in first + second:
+        truth |= np.hypot(y - cy, x - cx) < 12.5
+    image = 255 * (1 - ndimage.gaussian_filter(truth.astype(float), 0.6))
+    assert annotation_mask(np.round(image))[truth].mean() < 0.02
+
+
+def test_ground_between_particles_is_not_taken_for_particles():
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:256, :256]
+    truth = np.zeros((256, 256), dtype=int)
+    for k, (i, j) in enumerate(np.ndindex(11, 11)):
+        if rng.random() < 0.1:
+            continue
+        cy, cx = 4 + 24.5 * i, 4 + 24.5 * j + 12 * (i % 2)
+        truth[np.hypot(y - cy, x - cx) < rng.uniform(11.5, 12.8)] = k + 1
+    image = ndimage.gaussian_filter((truth == 0).astype(float), 1.0)
+    image += 0.03 * rng.normal(size=image.shape)
+    # the search has taken one gap for the particle
+    wrong = np.where(ndimage.binary_erosion(truth == 0, iterations=2), 1, 0).astype(np.int32)
+    valid = np.ones(image.shape, dtype=bool)
+    chosen = choose(image, valid, wrong, 12.0, may_reverse=True)
+    assert chosen.reversed
+    assert chosen.labels.max() == pytest.approx(np.unique(truth).size - 1, rel=0.1)
+    assert not choose(image, valid, wrong, 12.0).reversed
+    right = choose(-image, valid, truth.astype(np.int32), 12.0, may_reverse=True)
+    assert not right.reversed
+
+
+def parted(mask, shown):
+    """Number of parts of a mask whose outline, and what else is given, the image shows."""
+    rim = mask & np.logical_not(ndimage.binary_erosion(mask))
+    labels = part(mask, (rim | shown).astype(float))
+    assert labels is not None
+    assert ((labels > 0) <= mask).all()
+    return int(labels.max())
+
+
+def test_parting_knows_no_length():
+    mask = winding_chains(CHAINS, 11.5, 20, np.random.default_rng(3)) > 0
+    large = np.kron(mask, np.ones((3, 3))) > 0
+    assert [parted(m, np.zeros_like(m)) for m in (mask, large)] == [25, 25]
+
+
+def test_a_border_that_the_image_shows_parts_a_convex_shape():
+    mask = np.zeros((60, 100), dtype=bool)
+    mask[15:45, 10:90] = True
+    y, x = np.indices(mask.shape)
+    for notch in (15, 44):
+        mask[np.hypot(y - notch, x - 50) < 4] = False
+    assert parted(mask, np.zeros_like(mask)) == 1
+    assert parted(mask, np.abs(x - 50) < 3) == 2
+
+
+def test_doubts_say_why():
+    labels = np.zeros((40, 40), dtype=int)
+    labels[5:15, 5:15], labels[25:35, 25:35] = 1, 2
+    assert doubts(labels, (2, 2), 0.9, 0.8) == ()
+    assert "disagree: 2 and 9" in doubts(labels, (2, 9), 0.9, 0.8)[0]
+    assert "31 %" in doubts(labels, (2,), 0.31, 0.8)[0]
+    assert "state the polarity" in doubts(labels, (2,), 0.9, 0.02)[0]
+    assert doubts(labels, (2,), 0.9, float("nan")) == ()
+    labels[15:25, 5:15] = 3
+    assert "67 % of the particles touch" in doubts(labels, (3,), 0.9, 0.8)[0]
+
+
+def test_a_clear_image_is_not_in_doubt():
+    truth = micrograph("discs", 3, size=SIZE)
+    table = find_particles(truth.image)
+    assert table.certain
+    assert table.count == truth.count
 
 
 def test_a_threshold_is_not_trusted_where_grey_values_are_one_class():
@@ -173,4 +273,8 @@ def test_a_threshold_is_not_trusted_where_grey_values_are_one_class():
     image = (texture - texture.min()) / np.ptp(texture)
     labels = np.zeros(image.shape, dtype=np.int32)
     labels[90:110, 90:110] = 1
-    assert choose(image, np.ones(image.shape, bool), labels, 12.0) is labels
+    valid = np.ones(image.shape, bool)
+    assert by_threshold(image, valid, 12.0) is None
+    chosen = choose(image, valid, labels, 12.0, may_reverse=True)
+    assert chosen.labels is labels
+    assert chosen.explained < 0.5

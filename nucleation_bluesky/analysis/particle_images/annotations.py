@@ -14,6 +14,8 @@ from skimage import measure
 # grey levels this close to the end of the range count as drawn (JPEG leaves ripples)
 FLAT = 0.05
 COLOURED = 0.2
+# widest stroke of a letter over its height, that of heavy type
+BOLD = 0.36
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ def _marks(labels: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> list[_
         filled = np.asarray(ndimage.binary_fill_holes(region))
         hull = measure.regionprops(filled.astype(np.uint8))[0].solidity if area < 20000 else 1.0
         holes = filled.sum() > 1.08 * area
-        compact = bool(hull > 0.88 and not holes)
+        stroke = 2 * float(np.asarray(ndimage.distance_transform_edt(np.pad(region, 1))).max()) - 1
+        # a group of particles is as branched as a letter but not drawn with a pen
+        compact = bool((hull > 0.88 and not holes) or stroke > BOLD * height)
         marks.append(
             _Mark(
                 k, box[0].start, box[1].start, box[0].stop, box[1].stop, area,

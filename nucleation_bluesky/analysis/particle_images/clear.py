@@ -1,24 +1,32 @@
 """Clear images: particles and ground are two levels of grey, and what is left is to part them.
 
-Where the grey values form two classes, one threshold outlines every particle, also those that
-touch, of which the search by outline and shape sees only the group. Both segmentations are made,
-and the image decides: by how distinct the classes are, by the shapes that come out, and by the
-contrast along their outlines.
+Where the grey values form two classes, a threshold half-way between the two, in each
+neighbourhood, outlines every particle, also those that touch, of which the search by outline and
+shape sees only the group. Both segmentations are made, and the image decides: by how distinct the
+classes are, by the shapes that come out, and by the contrast along their outlines.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from skimage import filters, measure, morphology, segmentation
+from skimage import filters, measure, morphology, segmentation, transform
+
+from nucleation_bluesky.analysis.particle_images.parting import part
+from nucleation_bluesky.analysis.particle_images.selection import without_debris
 
 # share of the variance that two classes explain; an even or a normal distribution gives 0.64-0.75
 # for any image, the textured ground of a micrograph not more
 DISTINCT = 0.72
 SOLID = 0.88  # of the particles, weighted by area
 ALIKE = 0.3  # effective number of particles by area over their number: else fragments and debris
-GAIN = 1.5  # how much better the threshold must explain the image
-SADDLE = 0.015  # a saddle this much (relative) narrower than both sides parts two particles
+GAIN = 0.9  # evidence of the threshold that counts as good as that of the search: a near tie is its
+REVERSE = 1 / 3  # labels that explain less than this part of what the other polarity does are wrong
+NEIGHBOURHOOD = 4.0  # standard deviation of it, in depths of what is above the threshold
+FEW = 0.02  # share of a neighbourhood under which its particles do not tell their grey value
+ROUNDS = 4
+LIKE = 0.5  # particles that look like particles by more than this need no comparison
+MORE_ALIKE = 0.67  # those of the other polarity win where these look less like particles than this
 SMOOTH = 1.0  # px
 
 
@@ -36,15 +44,50 @@ class Quality:
         Mean solidity, weighted by area.
     alike : float
         Effective number of particles by area over their number.
+    likeness : float
+        How much the particles look like particles, by outline and shape; mean weighted by area.
     """
 
     evidence: float = 0.0
     distinct: float = 0.0
     solid: float = 0.0
     alike: float = 0.0
+    likeness: float = 0.0
 
 
-def choose(image: np.ndarray, valid: np.ndarray, labels: np.ndarray, min_area: float) -> np.ndarray:
+@dataclass(frozen=True)
+class Choice:
+    """Which labels explain the image better.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (rows, cols)
+    by_threshold : bool
+        Whether they are those of a threshold.
+    counts : tuple of int
+        Particles in the labels given and in those of the threshold, where both are plausible.
+    explained : float
+        Share of the image's variance that these particles and their ground, as two levels,
+        explain.
+    reversed : bool
+        Whether the particles have the other polarity than the labels given.
+    """
+
+    labels: np.ndarray
+    by_threshold: bool
+    counts: tuple[int, ...]
+    explained: float
+    reversed: bool = False
+
+
+def choose(
+    image: np.ndarray,
+    valid: np.ndarray,
+    labels: np.ndarray,
+    min_area: float,
+    *,
+    may_reverse: bool = False,
+) -> Choice:
     """Return the labels that explain the image better: those given, or those of a threshold.
 
     Parameters
@@ -57,32 +100,135 @@ def choose(image: np.ndarray, valid: np.ndarray, labels: np.ndarray, min_area: f
         1..n; 0 outside.
     min_area : float
         px.
+    may_reverse : bool
+        Dark particles may be taken instead, where those given explain next to nothing.
     """
     smooth = np.asarray(ndimage.gaussian_filter(image, SMOOTH))
-    other = by_threshold(smooth, valid, min_area)
-    found = quality(smooth, valid, other)
-    if found.distinct < DISTINCT or found.solid < SOLID or found.alike < ALIKE:
-        return labels
-    before = quality(smooth, valid, labels).evidence
-    return other if found.evidence > GAIN * before else labels
+    before = quality(smooth, valid, labels)
+    count = int(np.unique(labels[labels > 0]).size)
+    found = _clear_particles(smooth, valid, min_area)
+    taken = found is not None and found[1].evidence >= GAIN * before.evidence
+    # what is not clearly particles may be the ground between particles of the other polarity
+    doubtful = found is None or (taken and found[1].likeness < LIKE)
+    if may_reverse and doubtful:
+        other = _clear_particles(-smooth, valid, min_area)
+        if other is not None and _reverses(before, found and found[1], other[1]):
+            counts = (int(other[0].max()),)
+            return Choice(other[0], True, counts, other[1].distinct, reversed=True)
+    counts = (count,) if found is None else (count, int(found[0].max()))
+    if found is not None and taken:
+        return Choice(found[0], True, counts, found[1].distinct)
+    return Choice(labels, False, counts, before.distinct)
 
 
-def by_threshold(smooth: np.ndarray, valid: np.ndarray, min_area: float) -> np.ndarray:
-    """Label what lies above Otsu's threshold, parted where it narrows.
+def _reverses(before: Quality, found: Quality | None, other: Quality) -> bool:
+    """Whether particles of the other polarity are the better explanation."""
+    if found is not None:
+        return found.likeness < MORE_ALIKE * other.likeness
+    better = other.likeness >= LIKE and other.evidence >= before.evidence
+    return better or before.distinct < REVERSE * other.distinct
 
-    A saddle of the depth below the outline is judged against the depths that it joins, so the
-    rule has no length in it.
-    """
-    mask = (smooth > filters.threshold_otsu(smooth[valid])) & valid
+
+def _clear_particles(
+    smooth: np.ndarray, valid: np.ndarray, min_area: float
+) -> tuple[np.ndarray, Quality] | None:
+    """Particles of a threshold, if they look like particles; else without what is debris."""
+    labels = by_threshold(smooth, valid, min_area)
+    if labels is None:
+        return None
+    for tried in (labels, without_debris(smooth, valid, labels)):
+        kept = _of_size(tried, min_area)
+        found = quality(smooth, valid, kept)
+        if found.distinct >= DISTINCT and found.solid >= SOLID and found.alike >= ALIKE:
+            return kept, found
+    return None
+
+
+def _of_size(labels: np.ndarray, min_area: float) -> np.ndarray:
+    keep = np.bincount(labels.ravel()) >= min_area
+    keep[0] = False
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
+
+
+def by_threshold(smooth: np.ndarray, valid: np.ndarray, min_area: float) -> np.ndarray | None:
+    """Label what lies above a local threshold, groups parted; None where it is texture."""
+    # letters on a particle are no notch of it: what is under them counts for the shape
+    seen = valid | segmentation.clear_border(~valid)
+    mask = (smooth > local_threshold(smooth, valid)) & seen
     mask = np.asarray(ndimage.binary_opening(mask))
     mask = morphology.remove_small_objects(mask, max_size=int(min_area))
-    mask = morphology.remove_small_holes(mask, max_size=int(min_area))
-    depth = np.asarray(ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), SMOOTH))
-    low = 0.5
-    level = np.log(np.where(mask, np.maximum(depth, low), low))
-    rest = level - morphology.reconstruction(level - SADDLE, level)
-    summits = np.asarray(measure.label((rest > 0.999 * SADDLE) & mask))
-    return np.asarray(segmentation.watershed(-depth, summits, mask=mask), dtype=np.int32)
+    mask = morphology.remove_small_holes(mask, max_size=int(min_area)) & seen
+    if not (mask & valid).any() or _distinct(smooth, valid, mask & valid) < DISTINCT:
+        return None
+    rim = mask & np.logical_not(ndimage.binary_erosion(mask))
+    slope = _slope(smooth)
+    # an outline is clear beside the noise and beside the other outlines
+    shown = _shown(slope, max(3 * _noise(slope, valid), 0.5 * float(np.median(slope[rim]))))
+    labels = part(mask, np.asarray(ndimage.maximum_filter(shown, 3)))
+    return None if labels is None else np.where(valid, labels, 0)
+
+
+def local_threshold(smooth: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Half-way between the particles and the ground of the neighbourhood.
+
+    Otsu's threshold for the image is the start; how far the neighbourhood reaches follows from how
+    deep what lies above it is. Where no particle is near, those of the whole image stand in.
+    """
+    level = np.full(smooth.shape, filters.threshold_otsu(smooth[valid]))
+    for _ in range(ROUNDS):
+        above = (smooth > level) & valid
+        below = (smooth <= level) & valid
+        if not above.any() or not below.any():
+            break
+        depth = np.asarray(ndimage.distance_transform_edt(above))
+        reach = NEIGHBOURHOOD * max(3.0, float(np.percentile(depth[above], 90)))
+        share, high = _local_mean(smooth, above, reach)
+        _, low = _local_mean(smooth, below, reach)
+        everywhere = np.maximum(float(smooth[above].mean()), low)
+        weight = share / (share + FEW)
+        level = (weight * high + (1 - weight) * everywhere + low) / 2
+    return level
+
+
+def _local_mean(
+    smooth: np.ndarray, where: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of a neighbourhood that a mask takes, and the mean grey value there."""
+    step = max(1, int(reach / 4))
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        coarse = transform.downscale_local_mean(values.astype(float), (step, step))
+        coarse = np.asarray(ndimage.gaussian_filter(coarse, reach / step, mode="nearest"))
+        fine = transform.resize(coarse, tuple(step * n for n in coarse.shape), order=1, mode="edge")
+        return np.asarray(fine)[: smooth.shape[0], : smooth.shape[1]]
+
+    share = spread(where)
+    floor = 1e-4 * float(where.mean())
+    mean = (spread(np.where(where, smooth, 0.0)) + floor * float(smooth[where].mean())) / (
+        share + floor
+    )
+    return share, mean
+
+
+def _slope(smooth: np.ndarray) -> np.ndarray:
+    return np.asarray(np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1))) / 8
+
+
+def _noise(slope: np.ndarray, valid: np.ndarray) -> float:
+    """Noise of the slope; half of the pixels at least are taken to lie off any outline."""
+    return max(float(np.median(slope[valid])) / 1.177, 0.003)
+
+
+def _shown(slope: np.ndarray, scale: float) -> np.ndarray:
+    return slope**2 / (slope**2 + scale**2)
+
+
+def _distinct(smooth: np.ndarray, valid: np.ndarray, inside: np.ndarray) -> float:
+    """Share of the variance that two levels explain."""
+    if not inside.any() or not (valid & ~inside).any():
+        return 0.0
+    levels = np.where(inside, smooth[inside].mean(), smooth[valid & ~inside].mean())
+    return float(1 - np.var((smooth - levels)[valid]) / np.var(smooth[valid]))
 
 
 def quality(smooth: np.ndarray, valid: np.ndarray, labels: np.ndarray) -> Quality:
@@ -100,17 +246,16 @@ def quality(smooth: np.ndarray, valid: np.ndarray, labels: np.ndarray) -> Qualit
     count = np.bincount(around[ring], minlength=size)[which]
     ground = np.bincount(around[ring], smooth[ring], size)[which] / np.maximum(count, 1)
     contrast = np.asarray(ndimage.mean(smooth, labels, which)) - ground
-    gradient = np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)) / 8
-    noise = max(float(np.median(gradient[valid])) / 1.177, 0.003)
-    strength = gradient**2 / (gradient**2 + (3 * noise) ** 2)
+    slope = _slope(smooth)
+    strength = _shown(slope, 3 * _noise(slope, valid))
     edge = np.asarray(segmentation.find_boundaries(labels, mode="inner"))
     outline = np.asarray(ndimage.mean(np.where(edge, strength, 0.0), labels, which))
     outline /= np.maximum(ndimage.mean(edge.astype(float), labels, which), 1e-9)
     score = outline * props["solidity"] ** 4 * np.sqrt(round_)
-    levels = np.where(inside, smooth[inside].mean(), smooth[valid & ~inside].mean())
     return Quality(
         evidence=float(np.sum(area * score * np.clip(contrast, 0, None))),
-        distinct=float(1 - np.var((smooth - levels)[valid]) / np.var(smooth[valid])),
+        distinct=_distinct(smooth, valid, inside),
         solid=float(np.average(props["solidity"], weights=area)),
         alike=float(area.sum() ** 2 / (area.size * np.sum(area**2))),
+        likeness=float(np.average(score, weights=area)),
     )

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from nucleation_bluesky.analysis.particle_images.annotations import annotation_mask
 from nucleation_bluesky.analysis.particle_images.clear import choose
+from nucleation_bluesky.analysis.particle_images.doubts import doubts
 from nucleation_bluesky.analysis.particle_images.outlines import refine_outlines
 from nucleation_bluesky.analysis.particle_images.selection import (
     Candidates,
@@ -42,12 +43,16 @@ class Segmentation:
         where the polarity was given.
     valid : ndarray of bool, shape (rows, cols)
         False on information bars, scale bars and text.
+    doubts : tuple of str
+        Why the count is not to be trusted without a look at the outlines; empty where nothing
+        speaks against it. See `doubts`.
     """
 
     labels: np.ndarray
     polarity: str
     polarity_margin: float
     valid: np.ndarray
+    doubts: tuple[str, ...] = ()
 
 
 def segment_image(
@@ -63,7 +68,8 @@ def segment_image(
     Extremal regions of four scales are scored by the contrast along their outline and by their
     shape; the best disjoint ones are kept, split at their necks, and outlined at their own
     half-height. Where grey values form two classes, a threshold with the groups parted may explain
-    the image better; see `clear`. What was drawn on the image is left out.
+    the image better; see `clear`. What was drawn on the image is left out. Where the result is
+    uncertain, `Segmentation.doubts` says why.
 
     Parameters
     ----------
@@ -105,12 +111,21 @@ def segment_image(
     smooth = np.asarray(ndimage.gaussian_filter(best * unit, 1.0))
     labels = refine_outlines(smooth, labels, usable)
     labels = without_debris(smooth, usable, _drop_small(labels, smallest))
-    labels = _drop_small(choose(best * unit, usable, labels, np.pi / 4 * smallest**2), smallest)
+    choice = choose(
+        best * unit,
+        usable,
+        labels,
+        np.pi / 4 * smallest**2,
+        may_reverse=polarity == "auto",
+    )
+    labels = _drop_small(choice.labels, smallest)
+    margin = float(margin) if polarity == "auto" else float("nan")
     return Segmentation(
         labels,
-        "bright" if best > 0 else "dark",
-        float(margin) if polarity == "auto" else float("nan"),
+        "dark" if (best > 0) == choice.reversed else "bright",
+        margin,
         usable,
+        doubts(labels, choice.counts, choice.explained, margin),
     )
 
 

@@ -47,6 +47,8 @@ class ParticleTable:
         m.
     polarity : str
         ``bright`` or ``dark``.
+    doubts : tuple of str
+        Why the count is uncertain; empty where nothing speaks against it.
     """
 
     label: np.ndarray
@@ -60,6 +62,12 @@ class ParticleTable:
     analysed_area: float
     pixel_size: float | None
     polarity: str
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether nothing speaks against the count."""
+        return not self.doubts
 
     @property
     def count(self) -> int:
@@ -140,6 +148,7 @@ def find_particles(
         polarity=found.polarity,
         max_area=max_area,
         footprint=footprint,
+        doubts=found.doubts,
     )
 
 
@@ -151,6 +160,7 @@ def measure_labels(
     polarity: str = "bright",
     max_area: float | None = None,
     footprint: np.ndarray | None = None,
+    doubts: tuple[str, ...] = (),
 ) -> ParticleTable:
     """Measure particles that are already labelled (see `find_particles`)."""
     scale = 1.0 if pixel_size is None else float(pixel_size)
@@ -184,6 +194,7 @@ def measure_labels(
         analysed_area=float(inside.sum()) * scale**2,
         pixel_size=pixel_size,
         polarity=polarity,
+        doubts=doubts,
     )
 
 
