@@ -24,6 +24,7 @@ from nucleation_bluesky.exchange.export import (
     of_film_file,
     of_result_file,
     of_run,
+    require_formats,
 )
 from nucleation_bluesky.exchange.fields import ExchangeError, Field, fields_of
 from nucleation_bluesky.exchange.foreign_files import read_foreign, read_picture
@@ -85,7 +86,7 @@ def _export_command(app: typer.Typer) -> None:
         """Export maps, topographies, films, tables and documents for other programs."""
         with errors_in_one_sentence(*EXPECTED):
             path, chosen = Path(target), configuration(config, data)
-            wanted = formats or list(chosen.export.formats)
+            wanted = require_formats(formats or chosen.export.formats)
             directory = out or chosen.export.directory
             if path.is_file():
                 source: Exportable = (

@@ -22,10 +22,10 @@ from nucleation_bluesky.exchange.tables import write_csv, write_documents
 from nucleation_bluesky.storage.event_table import IncompleteRunError, NotReadableError
 from nucleation_bluesky.storage.neutral_seccm import read_film
 from nucleation_bluesky.storage.read import load_topography
-from nucleation_bluesky.storage.result_files import read_result
+from nucleation_bluesky.storage.result_files import read_result, write_result
 from nucleation_bluesky.storage.results import ResultError, maps, results_of
 
-FORMATS = ("gwy", "tiff", "nexus", "csv", "documents")
+FORMATS = ("gwy", "tiff", "nexus", "csv", "netcdf", "documents")
 
 
 @dataclass
@@ -125,11 +125,10 @@ def export(source: Exportable, formats: Iterable[str], directory: Path) -> list[
     ExchangeError
         If a format is unknown, or nothing at all could be written in one.
     """
+    formats = require_formats(formats)
     directory.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for name in formats:
-        if name not in FORMATS:
-            raise ExchangeError(f"'{name}' is no format of export ({', '.join(FORMATS)})")
         paths = list(_write(name, source, directory))
         if not paths:
             raise ExchangeError(
@@ -137,6 +136,21 @@ def export(source: Exportable, formats: Iterable[str], directory: Path) -> list[
             )
         written += paths
     return written
+
+
+def require_formats(names: Iterable[str]) -> list[str]:
+    """Return the names, all of which are formats.
+
+    Raises
+    ------
+    ExchangeError
+        If one is not.
+    """
+    found = list(names)
+    for name in found:
+        if name not in FORMATS:
+            raise ExchangeError(f"'{name}' is no format of export ({', '.join(FORMATS)})")
+    return found
 
 
 def _hint(source: Exportable) -> str:
@@ -180,10 +194,13 @@ def _write(name: str, source: Exportable, directory: Path) -> Iterable[Path]:
     elif name == "csv":
         for kind, dataset in source.results.items():
             yield write_csv(directory / f"{source.name}-{kind}.csv", dataset)
+    elif name == "netcdf":
+        for kind, dataset in source.results.items():
+            yield write_result(directory / f"{source.name}-{kind}.nc", dataset)
     elif name == "documents" and source.run is not None:
         documents = source.run.documents()
         yield write_documents(directory / f"{source.name}-documents.jsonl", documents)
 
 
 __all__ = ["FORMATS", "Exportable", "ResultError", "export", "of_film_file", "of_result_file",
-           "of_run"]  # fmt: skip
+           "of_run", "require_formats"]  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import xarray as xr
 from nexusformat.nexus import nxload
 from nucleation_bluesky.cli.app import app, load
 from nucleation_bluesky.exchange.export import FORMATS
@@ -50,9 +51,7 @@ def run(*arguments):
 
 def test_export_of_a_run(data, tmp_path):
     directory, server = data
-    formats = [
-        part for name in ("gwy", "tiff", "nexus", "csv", "documents") for part in ("-f", name)
-    ]
+    formats = [part for name in FORMATS for part in ("-f", name)]
     run("export", "latest", *formats, "--out", tmp_path, "-d", directory)
     sites = maps(open_run(connect(server), -1))
     by_suffix = {p.suffix: p for p in tmp_path.iterdir() if "topography" not in p.name}
@@ -64,6 +63,9 @@ def test_export_of_a_run(data, tmp_path):
     root = nxload(str(by_suffix[".nxs"]))
     assert root.get_default().nxsignal.nxname == "onset_bias"
     np.testing.assert_allclose(root["entry/onset_bias"].nxsignal.nxvalue, onset)
+    with xr.open_dataset(by_suffix[".nc"]) as result:
+        np.testing.assert_allclose(result["onset_bias_map"], onset)
+        assert result["onset_bias_map"].attrs["units"] == "V"
     table = pd.read_csv(by_suffix[".csv"])
     np.testing.assert_allclose(table["onset_bias (V)"], sites["onset_bias"].values, rtol=1e-8)
     assert tifffile.imread(by_suffix[".tif"]).shape[-2:] == onset.shape
