@@ -46,9 +46,12 @@ def check(
     path: Annotated[
         Path | None, typer.Argument(help="The file (default: the one a session would read).")
     ] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Check a file: each mistake in a sentence of its own, with the entry's key."""
-    chosen = configuration_path(path)
+    if path is not None and config is not None:
+        fail("name the file once: as argument, or with --config", 2)
+    chosen = configuration_path(path or config)
     if chosen is None:
         console.print("there is no configuration file here; the defaults hold")
         return

@@ -167,6 +167,10 @@ def test_commands(tmp_path, monkeypatch):
     assert checked.exit_code == 2
     assert "safety.safe_bias: '3 nm' is not in units of V" in checked.output
     assert "sites.foo: there is no such entry" in checked.output
+    for words in (["nucleation.toml"], ["--config", "nucleation.toml"]):
+        assert run(app, ["config", "check", *words]).output == checked.output
+    both = run(app, ["config", "check", "a.toml", "--config", "b.toml"])
+    assert "name the file once" in both.output
     Path("nucleation.toml").write_text('operator = "Ada"\n[queue]\ncontrol_port = 0\n')
     changed = run(app, ["config", "show", "--changed"]).output
     assert [line.split("  #")[0] for line in changed.splitlines()[1:]] == [
