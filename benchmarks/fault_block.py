@@ -160,6 +160,8 @@ def run_schedule(
             wrong.append(f"the controller died ({made.ioc.returncode})")
             made.restart_ioc()
         outcomes.append(outcome(child))
+        if (code := child.process.poll() or 0) > 0:
+            wrong.append(f"the session ended with an error of its own ({code}): {child.log}")
         more, bad = judge_session(events, hits, outcomes[-1], plan.heartbeat, canary)
         trips += false_trips(events, more)
         faults, wrong, impossible = faults + more, wrong + bad, impossible + not_here

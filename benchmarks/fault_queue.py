@@ -110,6 +110,8 @@ class Night:
         if status.gone or status.worker_lost:
             self.said.append("recover")
             self.queue.recover()
+        elif not {"redis", "manager", "gateway"} <= set(status.running):  # nothing was started yet
+            self.queue.up()
         elif status.manager is None:  # its watchdog is replacing it
             return False
         elif status.manager["manager_state"] == "paused":

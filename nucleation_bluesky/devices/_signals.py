@@ -1,6 +1,7 @@
 """Channel Access signals in SI units, with a timeout on everything."""
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -31,6 +32,14 @@ _POLL = 0.1  # s: how often a wait for completion looks at the connection
 _PVS = {pv.suffix: pv for groups in FAMILIES.values() for group in groups.values() for pv in group}
 _NUMBERS = (Kind.DOUBLE, Kind.DOUBLES)
 _TEXTS = (Kind.STRING, Kind.CHARS)
+
+
+def _losses() -> tuple[type[Exception], ...]:
+    """Return what pyepics raises where a circuit is lost between the look at it and its use."""
+    ca = sys.modules.get("epics.ca")
+    if ca is None:  # another control layer
+        return ()
+    return ca.CASeverityException, ca.ChannelAccessGetFailure, ca.ChannelAccessException
 
 
 def contract_signal(suffix: str, *, kind: str = "omitted") -> Component:
@@ -140,7 +149,7 @@ class ContractSignal(EpicsSignal):
             _ = self.factor
         try:
             value = super().get(**kwargs)
-        except TimeoutError as exc:
+        except (TimeoutError, *_losses()) as exc:
             raise NotConnectedError(f"{self.pvname} did not answer a read in time") from exc
         return self.typed(value)
 
@@ -219,13 +228,25 @@ class ContractSignal(EpicsSignal):
         pv = self.control_pv
         if not pv.connected:
             raise NotConnectedError(f"{self.pvname} is not connected; the value was not sent")
-        pv.put(self.raw(value), wait=False)
+        raw = self.raw(value)
+        try:
+            pv.put(raw, wait=False)
+        except _losses() as exc:
+            raise NotConnectedError(
+                f"the connection to {self.pvname} was lost; the value was not sent"
+            ) from exc
 
     def start(self, value: Any) -> "Completion":
         """Put with completion and return what to wait for."""
         self.require_connection()
         done = Completion(self)
-        self.control_pv.put(self.raw(value), use_complete=True, callback=done.mark)
+        raw = self.raw(value)
+        try:
+            self.control_pv.put(raw, use_complete=True, callback=done.mark)
+        except _losses() as exc:
+            raise NotConnectedError(
+                f"the connection to {self.pvname} was lost; the value was not sent"
+            ) from exc
         return done
 
     def command(self, value: Any, timeout: float = TIMEOUT) -> None:
@@ -334,7 +355,11 @@ def read_together(signals: Sequence[ContractSignal], timeout: float = TIMEOUT) -
         signal.require_connection()
     if len(signals) == 1 or signals[0].cl.name != "pyepics":
         return [signal.get() for signal in signals]
-    return _read_together_pyepics(signals, timeout)
+    try:
+        return _read_together_pyepics(signals, timeout)
+    except _losses() as exc:
+        names = ", ".join(signal.pvname for signal in signals)
+        raise NotConnectedError(f"the connection was lost while reading {names}") from exc
 
 
 def _read_together_pyepics(signals: Sequence[ContractSignal], timeout: float) -> list[Any]:
