@@ -239,10 +239,17 @@ def main() -> None:
     parser.add_argument("--result", default="fault_schedules", help="name of the results")
     parser.add_argument("--blocks", type=Path, help="file that keeps every block, a line each")
     parser.add_argument("--merge", action="store_true", help="run none, sum up those of --blocks")
+    parser.add_argument("--again", type=Path, help="blocks of failed schedules after their cure")
     options = parser.parse_args()
     if options.merge:
-        lines = options.blocks.read_text().splitlines()
-        write_result(options.result, summary([json.loads(line) for line in lines]))
+        result = summary(_kept(options.blocks))
+        if options.again is not None:
+            result["run_again_after_cure"] = [
+                {"family": b["family"], "seed": b["seed"], "number": s["number"],
+                 "wrong": s["wrong"] + b["wrong"]}
+                for b in _kept(options.again) for s in b["schedules"]
+            ]  # fmt: skip
+        write_result(options.result, result)
         return
     began = time.monotonic()
     blocks = []
@@ -266,6 +273,10 @@ def main() -> None:
     for text in result["wrong"]:
         print(f"failed: {text}", file=sys.stderr)
     sys.exit(bool(result["wrong"]))
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _tell(block: dict[str, Any], seed: int) -> None:
