@@ -1,6 +1,7 @@
 """Numbers and descriptions as words of the report."""
 
 import math
+from collections.abc import Mapping
 
 from nucleation_bluesky.report.figures.style import PREFIXES
 from nucleation_bluesky.storage.analysis_result import AnalysisResult, Headline
@@ -31,10 +32,16 @@ def _cube(value: float) -> tuple[float, str]:
     return (1e18, "µm³") if abs(value) > 1e-20 else (1e27, "nm³")
 
 
+def _square(value: float) -> tuple[float, str]:
+    return (1e12, "µm²") if abs(value) > 1e-15 else (1e18, "nm²")
+
+
 def scaled(value: float, unit: str) -> tuple[float, str]:
     """Return the factor and unit in which a value reads well."""
     if unit == "m3":
         return _cube(value)
+    if unit == "m2":  # a prefix would be squared
+        return _square(value)
     if unit in NO_PREFIX or not math.isfinite(value) or value == 0:
         return 1.0, PRETTY.get(unit, unit)
     exponent = int(3 * math.floor(math.log10(abs(value)) / 3 + 1e-9))
@@ -90,8 +97,16 @@ def _landings(result: SeccmResult) -> list[tuple[str, str]]:
         rows.append(("Films", f"{len(films)}; the first: {frames} frames, {size}"))
     for name, text in (("electrolyte", "Electrolyte"), ("pipette", "Pipette")):
         if source.attrs.get(name):
-            rows.append((text, str(source.attrs[name])))
+            rows.append((text, _entries(source.attrs[name])))
     return rows
+
+
+def _entries(described: object) -> str:
+    """Write what metadata say of a thing, which may be one word or several entries (SI)."""
+    if not isinstance(described, Mapping):
+        return str(described)
+    parts = (f"{str(name).replace('_', ' ')} {value}" for name, value in described.items())
+    return ", ".join(parts)
 
 
 def _ramps(result: AnalysisResult) -> list[tuple[str, str]]:

@@ -268,6 +268,8 @@ def test_rounding(value, error, expected):
 def test_units_in_words():
     assert quantity(20e-9, "m") == "20 nm"
     assert quantity(10e-12, "A") == "10 pA"
+    assert quantity(3.76e-10, "m2") == "376 µm²"
+    assert quantity(4e-17, "m2") == "40 nm²"
     assert quantity(1.2, "V/s") == "1.2 V/s"
     assert headline(Headline("v", 1.39e-23, "m3")).endswith("nm³")
     assert headline(Headline("a", 6e3, "1/s", interval=(5e3, 7e3))) == (
