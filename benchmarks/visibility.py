@@ -25,16 +25,15 @@ ASK = 0.05  # s between requests
 def watch(uri: str) -> None:
     """Print time and rows of the newest run until told to end; the key comes on standard input."""
     client = from_uri(f"{uri}/api/v1", api_key=sys.stdin.readline().strip())
-    run = None
+    key = ""
     while True:
         time.sleep(ASK)
-        if run is None:
-            runs = [n for k, n in client.items() if "start" in n.metadata and "-packed" not in k]
-            if not runs or PRIMARY_STREAM not in runs[-1]:
-                continue
-            run = runs[-1]
+        if not key:
+            key = next((k for k, n in client.items() if "start" in n.metadata), "")
+            continue
         try:
-            rows = len(run[PRIMARY_STREAM]["time"].read())
+            table = client[key].base[PRIMARY_STREAM].base["internal"]
+            rows = len(table.read(["seq_num"]))
         except KeyError:  # no event yet
             continue
         print(json.dumps([time.time(), rows]), flush=True)

@@ -13,6 +13,7 @@ import numpy as np
 from nucleation_bluesky.contract.enums import AfterTrip, SafeState
 from nucleation_bluesky.contract.ramp import RampSpec
 from nucleation_bluesky.iocs.backend import Aborted, AfmBackend, Block, Capabilities, Snapshot
+from nucleation_bluesky.iocs.driver_threads import in_thread
 from nucleation_bluesky.iocs.run import serve
 
 VOLTS_PER_AMPERE = 1e11  # of the current amplifier
@@ -88,7 +89,7 @@ class MyDaq:
         return block
 
     async def _acquire(self, spec: RampSpec, count: int) -> Block:
-        volts = await asyncio.to_thread(self._card.read, count)
+        volts = await in_thread(self._card.read, count)
         index = self._index + np.arange(volts.shape[1])
         saturated = (np.abs(volts) >= FULL_SCALE).any(axis=0)
         current, height = volts[0] / VOLTS_PER_AMPERE, volts[1] * 1e-6  # 1 um/V

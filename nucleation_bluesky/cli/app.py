@@ -9,11 +9,11 @@ import typer
 MODULES = {
     "demo": "demo",
     "run": "run",
-    "runs": "data",
+    "runs": "browse",
     "analyse": "data",
     "report": "data",
     "ingest": "data",
-    "serve": "data",
+    "serve": "browse",
     "watch": "watch",
     "export": "exchange",
     "import": "exchange",

@@ -2,8 +2,8 @@
 
 The front end owns tokens, latch, compliance, heartbeat, kill, safe-state policy, files and PVs;
 a backend only moves numbers. All values are SI. Every method is a coroutine so that a driver with
-blocking calls wraps them in ``asyncio.to_thread``; the front end calls ``safe_state`` from its
-watchdog even while ``next_block`` is pending, so that method must not wait for the other.
+blocking calls wraps them in ``driver_threads.in_thread``; the front end calls ``safe_state`` from
+its watchdog even while ``next_block`` is pending, so that method must not wait for the other.
 """
 
 from dataclasses import dataclass, field

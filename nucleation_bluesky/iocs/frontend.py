@@ -83,6 +83,7 @@ class FrontEnd:
         self._prepared: Any = None
         self._seq = 0
         self._closed = False
+        self.late: set[asyncio.Task[None]] = set()  # bring the safe state after late calls
         self.readings_stale = True  # the bias has changed since the last measurement
         self._idle = asyncio.Event()
         self._idle.set()
@@ -234,11 +235,29 @@ class FrontEnd:
             # Whoever stopped it has brought the safe state; a driver call that was still under way
             # then may have undone it, so the safe state has the last word.
             await self.make_safe("stopped")
+            for call in exposure.cut_off:
+                self.safe_after(call)
         elif record.termination is Termination.BACKEND_FAULT or not await self._end(record):
             text = record.error or "the safe state could not be reached"
             await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
         await self._wind_up(record)
         await self._finish(record, token, ticks, utc)
+
+    def safe_after(self, call: "asyncio.Future[Any]") -> None:
+        """Give the safe state the last word over a driver's call that outlives its limit."""
+        late = asyncio.create_task(self._safe_after(call))
+        self.late.add(late)
+        late.add_done_callback(self.late.discard)
+
+    async def _safe_after(self, call: "asyncio.Future[Any]") -> None:
+        await asyncio.wait({call})
+        if not call.cancelled() and (error := call.exception()) is not None:
+            logger.warning("a late call of the driver failed: %s", error)
+        if self.state.active:
+            text = "a call of the driver ended long after it was stopped: arm a new token"
+            await self.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
+        else:
+            await self.make_safe("late call")
 
     async def _wind_up(self, record: Record) -> None:
         """Let the family do what follows the safe state; a failure latches and is told."""

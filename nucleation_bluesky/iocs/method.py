@@ -6,6 +6,7 @@ import numpy as np
 
 from nucleation_bluesky.contract.enums import SafeState, Termination
 from nucleation_bluesky.iocs.backend import Capabilities
+from nucleation_bluesky.iocs.driver_threads import Cut
 
 
 class Record(Protocol):
@@ -31,7 +32,9 @@ class Record(Protocol):
 
 
 class Exposure(Protocol):
-    """One exposure under way."""
+    """One exposure under way; ``cut_off`` are threads of the driver that a stop left behind."""
+
+    cut_off: Cut
 
     @property
     def last_bias(self) -> float:

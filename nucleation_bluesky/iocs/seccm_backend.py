@@ -3,8 +3,8 @@
 The front end owns tokens, contact detection, limits, heartbeat, kill, safe-state policy, files and
 PVs; a backend only moves numbers. All values are SI. Extension ``z`` of the pipette grows towards
 the sample. Every method is a coroutine so that a driver with blocking calls wraps them in
-``asyncio.to_thread``. The front end calls ``safe_state`` even while ``next_block`` is pending, so
-that method must not wait for the other.
+``driver_threads.in_thread``. The front end calls ``safe_state`` even while ``next_block`` is
+pending, so that method must not wait for the other.
 
 One landing: ``start``, then ``next_block`` again and again. Blocks of the approach carry step -1.
 The front end looks at every sample; where it decides something, it calls ``cut`` with the sample's

@@ -1,7 +1,6 @@
 """Software ramps: SOFT:GO, BIAS, SOFT:END, and the running MEASUREMENT."""
 
 import asyncio
-import logging
 import math
 import time
 
@@ -13,7 +12,6 @@ from nucleation_bluesky.iocs.parameters import SI
 from nucleation_bluesky.iocs.readings import Readings
 from nucleation_bluesky.iocs.state import Mode, Refusal
 
-logger = logging.getLogger(__name__)
 PERIOD = 0.005  # of MEASUREMENT while energised by SOFT:GO
 POLL = 0.02
 SET_TIMEOUT = 5.0  # s that a driver may take to set a bias
@@ -38,7 +36,6 @@ class SoftwareRamp:
         self._peak = 0.0
         self._last: Snapshot | None = None
         self._ended_by: Termination | None = None
-        self._late: set[asyncio.Task[None]] = set()  # bring the safe state after late biases
         front.add_commands({"SOFT:GO": self._go, "BIAS": self._bias, "SOFT:END": self._end})
         front.add_ender(self._stopped)
         self.readings = Readings(front, READBACKS, controller.measure, self._publish_measurement)
@@ -58,9 +55,7 @@ class SoftwareRamp:
         setting = asyncio.ensure_future(self._controller.set_bias(value))
         await asyncio.wait({setting}, timeout=SET_TIMEOUT)
         if not setting.done():
-            late = asyncio.create_task(self._safe_after(setting))
-            self._late.add(late)
-            late.add_done_callback(self._late.discard)
+            front.safe_after(setting)
             raise TimeoutError(f"the driver did not set the bias within {SET_TIMEOUT:g} s")
         setting.result()
         if front.state.state is not ControllerState.ENERGISED:
@@ -71,18 +66,6 @@ class SoftwareRamp:
         front.trace("bias_set", bias=value, token=self._token)
         await self.readings.measure()
         return value
-
-    async def _safe_after(self, setting: "asyncio.Future[None]") -> None:
-        """Give the safe state the last word over a driver that sets a bias after its limit."""
-        front = self._front
-        await asyncio.wait({setting})
-        if not setting.cancelled() and (error := setting.exception()) is not None:
-            logger.warning("a bias was set late: %s", error)
-        if front.state.active:
-            text = "the driver set a bias long after it was told to: arm a new token"
-            await front.emergency(Termination.BACKEND_FAULT, Fault.BACKEND_ERROR, text)
-        else:
-            await front.make_safe("late bias")
 
     async def _end(self, termination: Termination) -> Termination:
         front = self._front

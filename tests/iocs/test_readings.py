@@ -4,13 +4,16 @@ import asyncio
 import threading
 
 import pytest
-from nucleation_bluesky.contract.enums import Fault
+from nucleation_bluesky.contract.enums import Fault, Termination
 from nucleation_bluesky.contract.pvs import family_pvs
+from nucleation_bluesky.contract.ramp import Compliance, RampSpec
 from nucleation_bluesky.iocs import readings, software
 from nucleation_bluesky.iocs.afm import AfmFrontEnd
 from nucleation_bluesky.iocs.backend import AfmBackend
 from nucleation_bluesky.iocs.backends.demo import DemoController, DemoSettings
 from nucleation_bluesky.iocs.backends.demo_seccm import make_demo_seccm
+from nucleation_bluesky.iocs.driver_threads import in_thread
+from nucleation_bluesky.iocs.exposure import Exposure
 from nucleation_bluesky.iocs.seccm import SeccmFrontEnd
 from nucleation_bluesky.iocs.writes import Writes
 
@@ -93,7 +96,7 @@ def test_a_bias_that_is_set_late_is_taken_back(monkeypatch):
         bias = family_pvs("afm")["BIAS"]
         await asyncio.wait_for(Writes(front, front._commands).put(bias, -0.5), 5)
         assert front.safety.reached
-        (late,) = front.software._late
+        (late,) = front.late
         gate.set()
         await asyncio.wait_for(was_set.wait(), 5)
         await asyncio.wait_for(late, 5)
@@ -101,3 +104,37 @@ def test_a_bias_that_is_set_late_is_taken_back(monkeypatch):
         await front.close()
 
     asyncio.run(run())
+
+
+def test_a_ramp_that_a_thread_starts_after_the_kill_is_taken_back():
+    """A stop cannot end the driver's thread; the safe state comes again when it has ended."""
+    gate = threading.Event()
+
+    async def run():
+        front, _ = afm()
+        driver = front.software._controller
+
+        def blocking():
+            gate.wait(10)
+            driver._bias = -0.5
+
+        driver.start_ramp = lambda _: in_thread(blocking)
+        await front.boot()
+        front._wind_up = front._finish = nothing  # no exposure was armed: no file, no RESULT
+        exposure = Exposure(driver, RampSpec(0.0, (-1.0,), (1.0,), 1000.0), Compliance())
+        exposing = asyncio.create_task(front._expose(exposure, "token"))
+        await asyncio.sleep(0.1)
+        exposure.stop(Termination.KILLED)
+        await asyncio.wait_for(exposing, 5)
+        assert front.safety.reached
+        (late,) = front.late
+        gate.set()
+        await asyncio.wait_for(late, 5)
+        assert driver._bias == 0.0
+        await front.close()
+
+    asyncio.run(run())
+
+
+async def nothing(*_):
+    return None

@@ -1,0 +1,103 @@
+"""``runs`` and ``serve``: what is there, without the imports of an analysis."""
+
+import threading
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from nucleation_bluesky.cli.common import (
+    ConfigOption,
+    DataOption,
+    configuration,
+    console,
+    errors_in_one_sentence,
+)
+from nucleation_bluesky.session.access import serving
+from nucleation_bluesky.storage.runs import RunInfo, find_runs
+from nucleation_bluesky.storage.server import ServerError, connect
+
+EXPECTED = (ValueError, LookupError, OSError, ServerError)
+
+
+def _runs_command(app: typer.Typer) -> None:
+    @app.command("runs")
+    def runs(
+        sample: Annotated[str | None, typer.Option(help="Only this sample.")] = None,
+        technique: Annotated[str | None, typer.Option(help="Only this technique.")] = None,
+        operator: Annotated[str | None, typer.Option(help="Only this operator.")] = None,
+        since: Annotated[str | None, typer.Option(help="ISO date or time.")] = None,
+        until: Annotated[
+            str | None, typer.Option(help="ISO date, which is included, or time.")
+        ] = None,
+        state: Annotated[str | None, typer.Option(help="running, success, abort or fail.")] = None,
+        limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
+        config: ConfigOption = None,
+        data: DataOption = None,
+    ) -> None:
+        """List runs, the latest first."""
+        with errors_in_one_sentence(*EXPECTED), serving(configuration(config, data)) as server:
+            found = find_runs(
+                connect(server),
+                sample=sample,
+                technique=technique,
+                operator=operator,
+                since=since,
+                until=until,
+                state=state,
+                limit=limit,
+            )
+            console.print(_runs_table(found))
+
+
+def _runs_table(found: list[RunInfo]) -> Table:
+    """Return a table of runs; who measured is told where anybody has said so."""
+    columns = {
+        "uid": [info.uid[:8] for info in found],
+        "no.": [str(info.scan_id or "") for info in found],
+        "time": [f"{datetime.fromtimestamp(info.time):%Y-%m-%d %H:%M}" for info in found],
+        "plan": [info.plan for info in found],
+        "sample": [info.sample for info in found],
+        "operator": [info.operator for info in found],
+        "state": [info.state for info in found],
+        "events": [str(info.num_events.get("primary", "")) for info in found],
+    }
+    if not any(columns["operator"]):
+        del columns["operator"]
+    # narrow enough for 80 columns and the names in use; longer ones are folded, not cut
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=name in ("uid", "time", "plan", "state"), overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _serve_command(app: typer.Typer) -> None:
+    @app.command("serve")
+    def serve(
+        show_key: Annotated[
+            bool, typer.Option(help="Print the API key, and the web pages' address with it.")
+        ] = False,
+        config: ConfigOption = None,
+        data: DataOption = None,
+    ) -> None:
+        """Serve the data directory with Tiled, until Ctrl-C."""
+        chosen = configuration(config, data)
+        with errors_in_one_sentence(*EXPECTED), serving(chosen) as server:
+            with_key = f"?api_key={server.api_key}" if show_key else "  (with the key: --show-key)"
+            console.print(f"web pages:  {server.web_ui}{with_key}", soft_wrap=True)
+            console.print(f"clients:    tiled.client.from_uri('{server.uri}/api/v1', api_key=...)")
+            key_file = chosen.data_directory.absolute() / "tiled" / "api_key"
+            told = server.api_key if show_key else f"in {key_file} (--show-key prints it)"
+            console.print(f"API key:    {told}", soft_wrap=True)
+            console.print("Ctrl-C ends it")
+            threading.Event().wait()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for add in (_runs_command, _serve_command):
+        add(app)
