@@ -150,6 +150,7 @@ def main():
     result["sources"] = SOURCES
     with ProcessPoolExecutor(options.workers) as pool:
         folders = [] if options.folder is None else sorted(options.folder.iterdir())
+        everything = []
         for folder in folders:
             wanted = not options.source or folder.name in options.source
             if not (folder / "labels").is_dir() or not wanted:
@@ -157,9 +158,14 @@ def main():
             found, rows = public(folder, options.each, options.half, pool)
             result.setdefault(f"public_{options.half}", {})[folder.name] = found
             options.out.write_text(json.dumps(result, indent=2) + "\n")
+            everything += rows
             for name, row in rows:
                 print(name, row)
             print(folder.name, found, flush=True)
+    if everything and not options.source:
+        found = summary(*zip(*(r for _, r in everything), strict=True))
+        result[f"public_{options.half}"]["all images"] = found
+        print("all images", found)
     if options.drawn:
         result["drawn_kinds_of_development"] = synthetic(drawn.KINDS, options.drawn)
         result["drawn_kinds_held_out"] = synthetic(drawn.HELD_OUT, options.drawn)
