@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -74,7 +74,9 @@ class Bench:
 
 
 @contextmanager
-def bench_session(seed: int, *, tiled: bool = True) -> Iterator[Bench]:
+def bench_session(
+    seed: int, *, tiled: bool = True, speed: float | Literal["max"] = "max"
+) -> Iterator[Bench]:
     """Open a session in a directory of its own, which is removed after."""
     with tempfile.TemporaryDirectory(
         prefix="nucleation-benchmark-", ignore_cleanup_errors=True
@@ -82,7 +84,7 @@ def bench_session(seed: int, *, tiled: bool = True) -> Iterator[Bench]:
         directory = Path(name)
         config = Configuration(
             data_directory=directory / "data",
-            instrument=InstrumentConfig(virtual=VirtualConfig(speed="max", seed=seed)),
+            instrument=InstrumentConfig(virtual=VirtualConfig(speed=speed, seed=seed)),
             sample=SampleConfig(name=f"benchmark-{seed}"),
         )
         truth, trace = directory / "truth.jsonl", directory / "trace.jsonl"
