@@ -2,8 +2,10 @@
 
 import contextlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Any
 
 from tiled.queries import Comparison, Eq, KeyPresent, Like, SpecsQuery
@@ -11,6 +13,8 @@ from tiled.queries import Comparison, Eq, KeyPresent, Like, SpecsQuery
 from nucleation_bluesky.contract.documents import START_KEY
 
 STATES = ("running", "success", "abort", "fail")
+LATEST_FIRST = ("start.time", -1)  # key and direction
+_ARE_RUNS = SpecsQuery(include=["BlueskyRun"], exclude=[])
 _DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}")
 
 
@@ -38,8 +42,8 @@ class RunInfo:
         Of an abort or failure.
     num_events : dict of str to int
         Events per stream, from the stop document.
-    client : tiled client
-        The run's node.
+    client : tiled client or None
+        The run's node; None where runs are listed without clients (`list_runs`).
     """
 
     uid: str
@@ -55,10 +59,10 @@ class RunInfo:
     client: Any
 
 
-def describe_run(client: Any) -> RunInfo:
-    """Summarise a run's node."""
-    start = client.metadata["start"]
-    stop = client.metadata.get("stop") or {}
+def describe_run(metadata: Mapping[str, Any], client: Any = None) -> RunInfo:
+    """Summarise a run from the metadata of its node."""
+    start = metadata["start"]
+    stop = metadata.get("stop") or {}
     block = start.get(START_KEY) or {}
     return RunInfo(
         uid=start["uid"],
@@ -76,7 +80,7 @@ def describe_run(client: Any) -> RunInfo:
 
 
 def _runs(client: Any) -> Any:
-    return client.search(SpecsQuery(include=["BlueskyRun"], exclude=[]))
+    return client.search(_ARE_RUNS)
 
 
 def _timestamp(when: float | str | datetime, *, end: bool = False) -> float:
@@ -90,6 +94,45 @@ def _timestamp(when: float | str | datetime, *, end: bool = False) -> float:
             ) from None
         when = parsed + timedelta(days=1) if end and _DATE.fullmatch(when) else parsed
     return when.timestamp() if isinstance(when, datetime) else float(when)
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs are asked for; the arguments are those of `find_runs`."""
+
+    sample: str | None = None
+    technique: str | None = None
+    operator: str | None = None
+    since: float | str | datetime | None = None
+    until: float | str | datetime | None = None
+    state: str | None = None
+
+    def queries(self) -> list[Any]:
+        """Return what a Tiled server is asked, all of which has to hold.
+
+        Raises
+        ------
+        ValueError
+            If the state or a date is none.
+        """
+        if self.state is not None and self.state not in STATES:
+            raise ValueError(f"'{self.state}' is not a state of a run ({', '.join(STATES)})")
+        unfinished = self.state == "running"
+        equal = {
+            f"start.{START_KEY}.sample": self.sample,
+            f"start.{START_KEY}.technique": self.technique,
+            "start.operator": self.operator,
+            "stop.exit_status": None if unfinished else self.state,
+        }
+        found: list[Any] = [_ARE_RUNS]
+        found += [Eq(key, value) for key, value in equal.items() if value is not None]
+        if unfinished:
+            found.append(KeyPresent("stop", exists=False))
+        if self.since is not None:
+            found.append(Comparison("ge", "start.time", _timestamp(self.since)))
+        if self.until is not None:
+            found.append(Comparison("lt", "start.time", _timestamp(self.until, end=True)))
+        return found
 
 
 def find_runs(
@@ -126,29 +169,14 @@ def find_runs(
     ValueError
         If the state or a date is none.
     """
-    if state is not None and state not in STATES:
-        raise ValueError(f"'{state}' is not a state of a run ({', '.join(STATES)})")
-    found = _runs(client)
-    for key, value in (
-        (f"start.{START_KEY}.sample", sample),
-        (f"start.{START_KEY}.technique", technique),
-        ("start.operator", operator),
-        ("stop.exit_status", None if state == "running" else state),
-    ):
-        if value is not None:
-            found = found.search(Eq(key, value))
-    if state == "running":
-        found = found.search(KeyPresent("stop", exists=False))
-    if since is not None:
-        found = found.search(Comparison("ge", "start.time", _timestamp(since)))
-    if until is not None:
-        found = found.search(Comparison("lt", "start.time", _timestamp(until, end=True)))
-    return [describe_run(node) for node in _latest_first(found)[:limit]]
+    asked = RunFilter(sample, technique, operator, since, until, state)
+    found = reduce(lambda node, query: node.search(query), asked.queries(), client)
+    return [describe_run(node.metadata, node) for node in _latest_first(found)[:limit]]
 
 
 def _latest_first(found: Any) -> Any:
     """Return a sequence that asks the server for what is taken from it, and no more."""
-    return found.sort(("start.time", -1)).values()
+    return found.sort(LATEST_FIRST).values()
 
 
 def open_run(client: Any, which: str | int = -1) -> Any:

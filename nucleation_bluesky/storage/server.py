@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import psutil
-from tiled.client import from_uri
 
 from nucleation_bluesky.callbacks.journal_owner import Owner
-from nucleation_bluesky.storage.catalog import RunCatalog, as_catalog
 from nucleation_bluesky.storage.server_files import PAUSE, ServerFiles, ServerState
+
+if TYPE_CHECKING:
+    from nucleation_bluesky.storage.catalog import RunCatalog
 
 WAVEFORM_DIR = "waveforms"  # of the data directory; always readable by the server
 
@@ -37,10 +40,15 @@ class ServerInfo:
         """Address of the web pages; the key is asked for, it is not part of the address."""
         return f"{self.uri.rstrip('/')}/ui/browse/"
 
+    @property
+    def api(self) -> str:
+        """Address of the programs' interface."""
+        return f"{self.uri.rstrip('/')}/api/v1"
+
 
 def connect(
     info: ServerInfo, *, structure_clients: str = "numpy", timeout: float = 30.0
-) -> RunCatalog:
+) -> "RunCatalog":
     """Return a Tiled client; the key travels in a header.
 
     Parameters
@@ -57,20 +65,38 @@ def connect(
     ServerError
         If the server does not answer.
     """
-    limit = httpx.Timeout(timeout, connect=min(5.0, timeout))
-    try:
+    from tiled.client import from_uri  # noqa: PLC0415 - starting a server needs no client
+
+    from nucleation_bluesky.storage.catalog import as_catalog  # noqa: PLC0415 - slow import
+
+    with named(info):
         client = from_uri(
-            f"{info.uri.rstrip('/')}/api/v1",
-            structure_clients,
-            api_key=info.api_key,
-            timeout=limit,
+            info.api, structure_clients, api_key=info.api_key, timeout=time_limits(timeout)
         )
+    return as_catalog(client)
+
+
+def time_limits(timeout: float) -> httpx.Timeout:
+    """Return the limits of one request: an address where nobody is must not cost as long."""
+    return httpx.Timeout(timeout, connect=min(5.0, timeout))
+
+
+@contextmanager
+def named(info: ServerInfo) -> Iterator[None]:
+    """Say of a failing request which server it was sent to.
+
+    Raises
+    ------
+    ServerError
+        If the server does not answer, or refuses.
+    """
+    try:
+        yield
     except httpx.HTTPError as error:
         raise ServerError(
             f"the Tiled server at {info.uri} cannot be used ({type(error).__name__}); "
             "check the address, the key and whether the server is running"
         ) from error
-    return as_catalog(client)
 
 
 def is_embedded(data_dir: Path | str, info: ServerInfo) -> bool:

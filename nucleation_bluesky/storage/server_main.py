@@ -4,8 +4,10 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import re
 import socket
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +23,11 @@ from nucleation_bluesky.storage.catalog_database import prepare_database
 from nucleation_bluesky.storage.hdf5_adapter import BlockwiseAdapter
 from nucleation_bluesky.storage.netcdf_export import serialize_netcdf
 from nucleation_bluesky.storage.server_files import ServerFiles, ServerState, give_way
+from nucleation_bluesky.storage.table_access import take_turns
 
 CATALOG = "catalog.db"
 POLL = 0.5  # s between looks at the registered users
+LAST_WORDS = 15.0  # s from the decision to end, for requests that still run
 logger = logging.getLogger(__name__)
 
 
@@ -71,7 +75,7 @@ def configuration(files: ServerFiles, readable: list[str]) -> dict[str, Any]:
             "uri": f"sqlite:///{home / CATALOG}",
             "writable_storage": [
                 f"file://localhost{home / 'files'}",
-                f"duckdb:///{home / 'tables.duckdb'}",
+                _tables(files),
             ],
             "readable_storage": readable,
             "adapters_by_mimetype": {
@@ -91,6 +95,23 @@ def configuration(files: ServerFiles, readable: list[str]) -> dict[str, Any]:
         },
         "metrics": {"prometheus": False},
     }
+
+
+def _tables(files: ServerFiles) -> str:
+    return f"duckdb:///{files.home / 'tables.duckdb'}"
+
+
+def _end_in_time() -> None:
+    """Start the clock for the end: a request that never returns would keep the process for ever."""
+
+    def end() -> None:
+        logger.error("a request did not end within %g s, ending without it", LAST_WORDS)
+        logging.shutdown()
+        os._exit(1)
+
+    deadline = threading.Timer(LAST_WORDS, end)
+    deadline.daemon = True
+    deadline.start()
 
 
 def _listen(preferred: int) -> socket.socket:
@@ -136,6 +157,7 @@ def _take_leave(files: ServerFiles) -> bool:
 
 async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None:
     files.config.write_text(yaml.safe_dump(configuration(files, readable), sort_keys=False))
+    take_turns(_tables(files))
     config = parse_configs(files.config)
     config.authentication.single_user_api_key = files.api_key()
     app = build_app_from_config(config)
@@ -148,8 +170,12 @@ async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None
     files.write_state(ServerState(Owner.current().to_dict(), port, readable))
     give_way()
     watch = asyncio.create_task(_leave_after_last_user(server, files, linger))
-    # a server that nobody watches would never end
-    watch.add_done_callback(lambda _: setattr(server, "should_exit", True))
+
+    def leave(_: asyncio.Task[None]) -> None:
+        server.should_exit = True  # a server that nobody watches would never end
+        _end_in_time()
+
+    watch.add_done_callback(leave)
     try:
         await server.serve(sockets=[sock])
     finally:

@@ -1,0 +1,35 @@
+"""One request at a time at the embedded server's tables."""
+
+from sqlalchemy.pool import QueuePool
+from tiled.storage import SQLStorage, parse_storage
+
+LONGEST_WAIT = 60.0  # s for the requests in front
+
+
+def take_turns(uri: str) -> SQLStorage:
+    """Let the requests of this process use the tables of a DuckDB file one after the other.
+
+    Tiled gives every thread the same DuckDB connection. A row appended while another thread reads
+    then ends that reader's transaction: errors, requests that never return, at worst a crash of
+    the process. A pool that holds this one connection lends it to one thread at a time.
+
+    Parameters
+    ----------
+    uri : str
+        As in ``writable_storage`` of the server's configuration; call this before the server is
+        built, which then finds the same storage.
+
+    Returns
+    -------
+    SQLStorage
+        Tiled's shared object for this address.
+    """
+    storage = parse_storage(uri)
+    if not isinstance(storage, SQLStorage):
+        raise TypeError(f"{uri} is not an address of SQL tables")
+    # the attribute is what Tiled computes at first use and keeps; the test of the server with
+    # readers beside a writer fails if a new version does it otherwise
+    storage.__dict__["_connection_pool"] = QueuePool(
+        storage.create_adbc_connection, pool_size=1, max_overflow=0, timeout=LONGEST_WAIT
+    )
+    return storage

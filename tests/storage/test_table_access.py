@@ -1,0 +1,123 @@
+"""Rows are appended while other clients read the same tables; a request that hangs ends alone."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import httpx
+import psutil
+import pyarrow as pa
+import pytest
+from nucleation_bluesky.storage import server
+from nucleation_bluesky.storage.server_files import ServerFiles
+from tiled.client import from_uri
+
+APPENDS = 100
+READERS = 3
+
+
+@pytest.fixture
+def served(tmp_path):
+    data = tmp_path / "data"
+    info = server.ensure_server(data)
+    state = ServerFiles(data).state()
+    assert state is not None
+    process = psutil.Process(state.owner["pid"])
+    yield info, process
+    server.release_server(data)
+    if process.is_running():
+        process.kill()
+        process.wait(10)
+
+
+def _row(i: int) -> pa.Table:
+    return pa.table({"seq_num": pa.array([i]), "name": pa.array([f"site {i}"])})
+
+
+def test_readers_beside_a_writer(served):
+    """Every answer is right, and the server lives; one shared connection crashes it here."""
+    info, process = served
+    api = f"{info.uri.rstrip('/')}/api/v1"
+    table = from_uri(api, api_key=info.api_key).create_appendable_table(_row(0).schema, key="rows")
+    done = threading.Event()
+    lengths: list[list[int]] = [[] for _ in range(READERS)]
+    refused: list[int] = []
+
+    def read(mine: list[int]) -> None:
+        headers = {"Authorization": f"Apikey {info.api_key}"}
+        with httpx.Client(headers=headers, trust_env=False, timeout=20) as client:
+            while not done.is_set():
+                params = {"partition": "0", "format": "application/json-seq"}
+                answer = client.get(f"{api}/table/partition/rows", params=params)
+                if answer.status_code != httpx.codes.OK:
+                    refused.append(answer.status_code)
+                    continue
+                rows = [json.loads(line) for line in answer.text.splitlines() if line]
+                assert [row["seq_num"] for row in rows] == list(range(len(rows)))
+                mine.append(len(rows))
+
+    threads = [threading.Thread(target=read, args=(mine,)) for mine in lengths]
+    for thread in threads:
+        thread.start()
+    try:
+        for i in range(APPENDS):
+            table.append_partition(0, _row(i))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+    assert refused == []
+    assert process.is_running()
+    assert len(table.read()) == APPENDS
+    for mine in lengths:
+        assert mine == sorted(mine)
+        assert mine[-1] > mine[0]  # rows came in while this one read
+
+
+HANGING = """
+import sys, threading, time
+import anyio
+from nucleation_bluesky.storage import server_main
+
+server_main.LAST_WORDS = 1.0
+build = server_main.build_app_from_config
+
+def with_a_request_that_never_returns(config):
+    app = build(config)
+    app.add_api_route("/hang", lambda: threading.Event().wait())
+    return app
+
+server_main.build_app_from_config = with_a_request_that_never_returns
+sys.argv = ["server", "--data", sys.argv[1], "--linger", "60"]
+server_main.main()
+"""
+
+
+def test_a_request_that_never_returns_does_not_keep_the_server(tmp_path):
+    data = tmp_path / "data"
+    files = ServerFiles(data)
+    files.prepare()
+    with subprocess.Popen([sys.executable, "-c", HANGING, str(data)]) as process:
+        try:
+            files.users.register()
+            key = files.api_key()
+            uri = _address(files, process)
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.get(f"{uri}/hang", params={"api_key": key}, trust_env=False, timeout=1.0)
+            data.rename(tmp_path / "gone")
+            process.wait(30)  # raises where it does not end
+        finally:
+            process.kill()
+
+
+def _address(files: ServerFiles, process: subprocess.Popen) -> str:
+    waiting = threading.Event()
+    for _ in range(600):
+        state = files.state()
+        if state is not None and server.is_healthy(f"http://127.0.0.1:{state.port}"):
+            return f"http://127.0.0.1:{state.port}"
+        assert process.poll() is None
+        waiting.wait(0.1)
+    raise AssertionError("the server did not start")
