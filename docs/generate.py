@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import click
-import typer
-from nucleation_bluesky.cli.app import load
+from nucleation_bluesky.cli.app import COMMANDS, load
 from nucleation_bluesky.contract import camera, documents, files, program, pvs
 from nucleation_bluesky.contract import enums as enum_module
 from nucleation_bluesky.contract.pvs_environment import ENVIRONMENT
@@ -170,12 +169,11 @@ def command_section(path: list[str], command: click.Command, level: int) -> str:
 
 def command_line() -> str:
     """Return the page of the command line."""
-    root = typer.main.get_command(load())
     intro = (
         'Quantities are typed with their unit (`"-10 pA"`); a bare number is SI. Every command '
         "ends with exit code 0, or says in one sentence what is wrong and ends with another.\n\n"
     )
-    sections = [command_section(["nucleation-bluesky", n], c, 2) for n, c in root.commands.items()]
+    sections = [command_section(["nucleation-bluesky", n], load(n), 2) for n in COMMANDS]
     return NOTE + "# Command line\n\n" + intro + "".join(sections)
 
 

@@ -16,8 +16,9 @@ from nucleation_bluesky.cli.common import (
     errors_in_one_sentence,
 )
 from nucleation_bluesky.session.access import serving
-from nucleation_bluesky.storage.runs import RunInfo, find_runs
-from nucleation_bluesky.storage.server import ServerError, connect
+from nucleation_bluesky.storage.run_list import list_runs
+from nucleation_bluesky.storage.runs import RunFilter, RunInfo
+from nucleation_bluesky.storage.server import ServerError
 
 EXPECTED = (ValueError, LookupError, OSError, ServerError)
 
@@ -33,23 +34,14 @@ def _runs_command(app: typer.Typer) -> None:
             str | None, typer.Option(help="ISO date, which is included, or time.")
         ] = None,
         state: Annotated[str | None, typer.Option(help="running, success, abort or fail.")] = None,
-        limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
+        limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
         config: ConfigOption = None,
         data: DataOption = None,
     ) -> None:
         """List runs, the latest first."""
         with errors_in_one_sentence(*EXPECTED), serving(configuration(config, data)) as server:
-            found = find_runs(
-                connect(server),
-                sample=sample,
-                technique=technique,
-                operator=operator,
-                since=since,
-                until=until,
-                state=state,
-                limit=limit,
-            )
-            console.print(_runs_table(found))
+            wanted = RunFilter(sample, technique, operator, since, until, state)
+            console.print(_runs_table(list_runs(server, wanted, limit=limit)))
 
 
 def _runs_table(found: list[RunInfo]) -> Table:
@@ -89,7 +81,7 @@ def _serve_command(app: typer.Typer) -> None:
         with errors_in_one_sentence(*EXPECTED), serving(chosen) as server:
             with_key = f"?api_key={server.api_key}" if show_key else "  (with the key: --show-key)"
             console.print(f"web pages:  {server.web_ui}{with_key}", soft_wrap=True)
-            console.print(f"clients:    tiled.client.from_uri('{server.uri}/api/v1', api_key=...)")
+            console.print(f"clients:    tiled.client.from_uri('{server.api}', api_key=...)")
             key_file = chosen.data_directory.absolute() / "tiled" / "api_key"
             told = server.api_key if show_key else f"in {key_file} (--show-key prints it)"
             console.print(f"API key:    {told}", soft_wrap=True)

@@ -4,13 +4,14 @@ import math
 import re
 import tokenize
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import pint
+if TYPE_CHECKING:
+    import pint
 
-# What pint and the tokenizer below it raise on text that is no quantity or unit.
+# What pint and the tokenizer below it raise on text that is no quantity or unit; pint's own errors
+# are of these kinds.
 NOT_A_QUANTITY = (
-    pint.UndefinedUnitError,
-    pint.DefinitionSyntaxError,
     tokenize.TokenError,
     SyntaxError,
     ValueError,
@@ -26,10 +27,20 @@ _QUANTITY = re.compile(
     re.IGNORECASE,
 )
 
+# Units of one symbol and an SI prefix are read here, as nearly all are: pint takes 0.5 s to import,
+# which a command that only reads its configuration need not pay. A test compares the two.
+_PREFIXES = {
+    "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15,
+}  # fmt: skip
+_PREFIXED = ("V", "A", "m", "s", "Hz", "K", "rad", "V/s", "m/s")
+_FRACTIONS = {"": 1.0, "%": 1e-2, "ppm": 1e-6}
+
 
 @lru_cache(maxsize=1)
-def unit_registry() -> pint.UnitRegistry:
+def unit_registry() -> "pint.UnitRegistry":
     """Return the one registry of units."""
+    import pint  # noqa: PLC0415 - slow import, which most commands do without
+
     return pint.UnitRegistry(autoconvert_offset_to_baseunit=True)
 
 
@@ -57,22 +68,38 @@ def parse_quantity(value: str | float, unit: str) -> float:
             parts = _QUANTITY.fullmatch(text)
             if parts is None:
                 raise ValueError(text)
-            quantity = unit_registry().Quantity(float(parts["number"]), parts["unit"])
-            if quantity.unitless and unit:
-                number = float(quantity.magnitude)
-            else:
-                number = float(quantity.to(unit or "dimensionless").magnitude)
-        except pint.DimensionalityError:
+            number = _in_si(float(parts["number"]), parts["unit"] or "", unit)
+        except NOT_A_QUANTITY as error:
+            from pint import DimensionalityError  # noqa: PLC0415 - slow import
+
+            wrong = isinstance(error, DimensionalityError)
+            what = f"in units of {unit}" if wrong else "a quantity"
             raise ValueError(
-                f"'{value}' is not in units of {unit}; write for instance '{example(unit)}'"
-            ) from None
-        except NOT_A_QUANTITY:
-            raise ValueError(
-                f"'{value}' is not a quantity; write for instance '{example(unit)}'"
+                f"'{value}' is not {what}; write for instance '{example(unit)}'"
             ) from None
     if not math.isfinite(number):
         raise ValueError(f"'{value}' is not finite")
     return number
+
+
+def _in_si(number: float, written: str, unit: str) -> float:
+    """Convert a number in the unit that is written."""
+    if written == unit:
+        return number
+    if (factor := _factors(unit).get(written)) is not None:
+        return number * factor
+    quantity = unit_registry().Quantity(number, written)
+    if quantity.unitless and unit:
+        return float(quantity.magnitude)
+    return float(quantity.to(unit or "dimensionless").magnitude)
+
+
+@lru_cache
+def _factors(unit: str) -> dict[str, float]:
+    """Return what a number is multiplied by, for the ways of writing that need no pint."""
+    if unit in _PREFIXED:
+        return {"": 1.0} | {f"{prefix}{unit}": factor for prefix, factor in _PREFIXES.items()}
+    return {"": 1.0} if unit else _FRACTIONS
 
 
 _EXAMPLES = {

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from nucleation_bluesky.ledger.database import Database
 from nucleation_bluesky.ledger.errors import SiteTooCloseError, SiteUsedError
@@ -120,6 +119,8 @@ def free(
     if not rows:
         return result
     used = np.array(rows, dtype=float)
+    from scipy.spatial import KDTree  # noqa: PLC0415 - slow import, which reading needs not
+
     pairs = KDTree(points).sparse_distance_matrix(
         KDTree(used[:, :2]), reach, output_type="coo_matrix"
     )

@@ -3,7 +3,7 @@
 import h5py
 import pytest
 from caproto.sync.client import read
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from nucleation_bluesky.storage.neutral_writer import write_ivz
 from tests.support.ca_session import client_environment
 from tests.support.ioc import afm_ioc
@@ -11,7 +11,6 @@ from tests.support.ramp_samples import make_ramps
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.stack
-load()
 runner = CliRunner()
 PREFIX = "T:BADINPUT:"
 MOVES = ("armed", "energised", "image", "bias_set")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from caproto.sync.client import read
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from tests.cli.test_bad_input import refused
 from tests.storage.seccm_files import make_file, make_movie
 from tests.support.ca_session import client_environment
@@ -11,7 +11,6 @@ from tests.support.ioc import DEMO_SECCM, seccm_ioc
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.stack
-load()
 runner = CliRunner()
 PREFIX, CAMERA = "T:BADSECCM:", "T:BADIRM:"
 MOVES = ("armed", "energised", "camera_started", "capture_started", "bias_set")

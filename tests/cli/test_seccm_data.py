@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import xarray as xr
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from tests.storage.seccm_files import hopping_record, make_file, make_movie, write_tdms
 from typer.testing import CliRunner
 
-load()
 runner = CliRunner()
 
 

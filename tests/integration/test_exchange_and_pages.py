@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import xarray as xr
 from nexusformat.nexus import nxload
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from nucleation_bluesky.exchange.export import FORMATS
 from nucleation_bluesky.session.access import serving
 from nucleation_bluesky.session.config import Configuration
@@ -26,7 +26,6 @@ from tests.exchange.ibw import write_ibw
 from tests.support.ramp_samples import make_ramps, make_topographies
 from typer.testing import CliRunner
 
-load()
 CHROMIUM = Path("/usr/bin/chromium")
 
 

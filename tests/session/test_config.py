@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from nucleation_bluesky.cli.app import load
+from nucleation_bluesky.cli.app import app
 from nucleation_bluesky.session.config import (
     Configuration,
     ConfigurationError,
@@ -152,7 +152,6 @@ def test_every_mistake_is_named_at_once(tmp_path):
 def test_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke
-    app = load("config")
     shown = run(app, ["config", "show"])
     assert shown.exit_code == 0
     assert "min_distance" in shown.output

@@ -1,7 +1,8 @@
 """Quantities at the edges: text with a unit in, SI out."""
 
 import pytest
-from nucleation_bluesky.session.quantities import parse_quantity
+from nucleation_bluesky.contract import quantities
+from nucleation_bluesky.session.quantities import parse_quantity, unit_registry
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,15 @@ def test_bad(text, unit, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         parse_quantity(text, unit)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", ["V", "A", "m", "s", "Hz", "K", "rad", "V/s", "m/s", ""])
+def test_what_is_read_without_pint_is_what_pint_reads(unit):
+    known = quantities._factors(unit)
+    assert len(known) > (8 if unit else 1)
+    for written in known:
+        for number in (1.0, -4.2, 20.0, 0.1, 7.3e-5):
+            read = unit_registry().Quantity(number, written)
+            bare = read.unitless and unit
+            expected = read.magnitude if bare else read.to(unit or "dimensionless").magnitude
+            assert parse_quantity(f"{number} {written}", unit) == expected, written

@@ -7,13 +7,11 @@ import textwrap
 
 import pytest
 from nucleation_bluesky.callbacks.journal_reader import is_open, journals
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from nucleation_bluesky.cli.recover import told
 from nucleation_bluesky.ledger import ExposureState, Ledger
 from nucleation_bluesky.session.recover import recover
 from typer.testing import CliRunner
-
-load()
 
 # a session that claims a site, starts a map of five and measures one; then waits to be killed
 SESSION = textwrap.dedent("""

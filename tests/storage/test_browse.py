@@ -1,7 +1,13 @@
 """Finding runs and reading their results at a prompt; a real server, real files."""
 
+import dataclasses
 import json
+import subprocess
+import sys
 from datetime import datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
@@ -9,11 +15,15 @@ import numpy as np
 import pytest
 import xarray as xr
 from fake_ramp import FakeRamp, block, ramp_plan
+from nucleation_bluesky.session.config_text import configuration_text
+from nucleation_bluesky.storage import run_list
 from nucleation_bluesky.storage.event_table import IncompleteRunError
 from nucleation_bluesky.storage.packed import pack
 from nucleation_bluesky.storage.read import load_ramps
 from nucleation_bluesky.storage.results import ResultError, maps, write_result
-from nucleation_bluesky.storage.runs import RunNotFoundError, find_runs, open_run
+from nucleation_bluesky.storage.run_list import list_runs
+from nucleation_bluesky.storage.runs import RunFilter, RunNotFoundError, find_runs, open_run
+from nucleation_bluesky.storage.server import ServerError, ServerInfo
 
 pytestmark = pytest.mark.stack
 
@@ -84,6 +94,82 @@ def test_an_until_date_includes_that_day(house, runs):
     first = datetime.fromtimestamp(find_runs(house.client)[-1].time).date()
     if day == first:  # not over a midnight
         assert len(find_runs(house.client, since=str(day), until=str(day))) == 3
+
+
+@pytest.mark.parametrize("page", [1, 2, 100])
+@pytest.mark.parametrize("limit", [None, 1, 2, 20])
+def test_the_list_by_http_is_that_of_the_catalogue(house, runs, page, limit, monkeypatch):
+    monkeypatch.setattr(run_list, "PAGE", page)
+    client = house.client
+    middle = find_runs(client, sample="LLZTO")[0].time
+    filters = [
+        {},
+        {"sample": "LLZTO"},
+        {"technique": "seccm-landing"},
+        {"operator": "ada"},
+        {"operator": "ada", "sample": "LLZTO"},
+        {"state": "success"},
+        {"state": "fail"},
+        {"state": "running"},
+        {"since": middle},
+        {"until": middle},
+        {"since": "2020-01-01", "until": datetime.fromtimestamp(middle).isoformat()},
+    ]
+    lengths = set()
+    for wanted in filters:
+        found = find_runs(client, **wanted, limit=limit)
+        lengths.add(len(found))
+        assert list_runs(house.info, RunFilter(**wanted), limit=limit) == [
+            dataclasses.replace(info, client=None) for info in found
+        ], wanted
+    assert lengths == {0, 1} if limit == 1 else lengths >= {0, 1, 2}
+
+
+def test_the_list_says_what_is_wrong_with_a_server(house, tmp_path):
+    with pytest.raises(ServerError, match="check the address, the key"):
+        list_runs(ServerInfo(house.info.uri, "0" * 64), RunFilter())
+    with pytest.raises(ServerError, match="check the address, the key"):
+        list_runs(ServerInfo("http://127.0.0.1:9", ""), RunFilter())
+    (tmp_path / "api/v1/search").mkdir(parents=True)
+    (tmp_path / "api/v1/search/index.html").write_text("<p>something else</p>")
+    other = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    )
+    Thread(target=other.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(ServerError, match="is no Tiled server"):
+            list_runs(ServerInfo(f"http://127.0.0.1:{other.server_port}", ""), RunFilter())
+    finally:
+        other.shutdown()
+        other.server_close()
+
+
+HEAVY = ("bluesky", "bluesky_tiled_plugins", "dask", "databroker", "h5py", "matplotlib", "ophyd",
+         "pandas", "pint", "scipy", "skimage", "tiled.client", "xarray")  # fmt: skip
+COMMAND = """
+import sys
+from nucleation_bluesky.cli import main
+try:
+    main()
+finally:
+    sys.stderr.write(",".join(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+def test_the_command_lists_runs_without_the_imports_of_an_analysis(house, runs, tmp_path):
+    """A command of the shell cannot be quick that imports what opening a run's data needs."""
+    config = tmp_path / "all.toml"
+    config.write_text(configuration_text())  # every entry, with its unit
+    program = [sys.executable, "-c", COMMAND.format(heavy=HEAVY), "runs"]
+    for words in (["--operator", "bob"], ["--limit", "2", "--config", str(config)]):
+        done = subprocess.run(
+            [*program, *words, "--data", str(house.data)],
+            capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        assert done.stderr == ""
+        expected = runs[1:2] if "bob" in words else [runs[2], runs[1]]
+        listed = [line.split()[0] for line in done.stdout.splitlines()[2:]]
+        assert listed == [uid[:8] for uid in expected], done.stdout
 
 
 def test_catalog_at_a_prompt(house, runs):

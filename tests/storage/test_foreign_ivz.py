@@ -8,14 +8,13 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 from synthetic import Setup, make
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
-load()
 runner = CliRunner()
 ROWS, COLS = 12, 15
 # names, units and kinds exactly as the format states them
