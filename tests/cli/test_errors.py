@@ -6,11 +6,10 @@ import click
 import psutil
 import pytest
 import typer
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from nucleation_bluesky.ledger import filesystem
 from typer.testing import CliRunner
 
-load()
 runner = CliRunner()
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from caproto import CaprotoTimeoutError
 from caproto.sync.client import read
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from tests.support.ca_session import client_environment
 from typer.testing import CliRunner
 
 pytestmark = pytest.mark.stack
-load()
 runner = CliRunner()
 SMALL = ("--rows", "2", "--cols", "2", "--no-image-before-after")
 

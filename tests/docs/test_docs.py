@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import pytest
-import typer
 from nucleation_bluesky.cli.app import load
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +35,7 @@ def test_generated_pages_are_current():
 @pytest.mark.parametrize("line", list(command_lines()))
 def test_command_line_parses(line):
     words = shlex.split(line, comments=True)[1:]
-    command, context = typer.main.get_command(load()), None
+    command, words, context = load(words[0]), words[1:], None
     while True:
         context = click.Context(command, parent=context, info_name=command.name)
         if not hasattr(command, "commands"):

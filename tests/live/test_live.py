@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from nucleation_bluesky.callbacks.journal import Journal
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from nucleation_bluesky.live.follower import Follower, last_curves
 from nucleation_bluesky.live.picture import write_picture
 from nucleation_bluesky.live.server import WatchError, watching
@@ -19,7 +19,6 @@ from playwright.sync_api import expect, sync_playwright
 from skimage.io import imread
 from typer.testing import CliRunner
 
-load()
 ROLES = ("x", "y", "termination", "stop_bias", "n_samples")
 CHANNELS = ("bias", "current", "height")
 CHROMIUM = Path("/usr/bin/chromium")
