@@ -15,7 +15,7 @@ from nucleation_bluesky.cli.common import (
     end_with_process,
     errors_in_one_sentence,
 )
-from nucleation_bluesky.live.follower import Follower
+from nucleation_bluesky.live.follower import LEAST_INTERVAL, Follower
 from nucleation_bluesky.live.server import WatchError, watching
 
 
@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Write the state to this PNG instead of serving a page.")
         ] = None,
         window: Annotated[bool, typer.Option(help="Show a window instead of a page.")] = False,
-        interval: Annotated[float, typer.Option(min=0.2, help="Least seconds between.")] = 2.0,
+        interval: Annotated[
+            float, typer.Option(min=LEAST_INTERVAL, help="Least seconds between.")
+        ] = 2.0,
         once: Annotated[bool, typer.Option(help="Write one PNG, or say the state, and end.")] = (
             False
         ),
@@ -58,14 +60,13 @@ def _follow(directory: Path, png: Path | None, interval: float, *, once: bool) -
     """Write PNG files as the map grows; with ``once``, what there is."""
     from nucleation_bluesky.live.picture import write_picture  # noqa: PLC0415 - slow import
 
-    follower, drawn, pause = Follower(directory), (-1, ""), threading.Event()
+    follower, pause = Follower(directory), threading.Event()
     try:
         while True:
-            run = follower.poll()
+            run = follower.changed()
             if once and run is None:
                 raise WatchError(f"there is no run in {directory}")
-            if run is not None and drawn != (len(run.points), follower.state):
-                drawn = (len(run.points), follower.state)
+            if run is not None:
                 if png is not None:
                     write_picture(png, run)
                 console.print(f"{follower.state}: {run.summary.sentence()}", soft_wrap=True)

@@ -25,6 +25,7 @@ LAST_POINTS = 20  # never thinned
 # by role: quantity of the map, the first that a run has
 SHOWN = (("stop_bias", "V"), ("charge", "C"))
 # by role: waveforms of the last site; the first is the abscissa
+LEAST_INTERVAL = 0.2  # s between two pictures: drawing one takes about as long
 CURVES = (("bias", "current", "height"), ("potential", "current", "z"))
 
 
@@ -83,6 +84,7 @@ class Follower:
         self.problem = ""
         self._reader: JournalReader | None = None
         self._primary: set[str] = set()
+        self._seen: tuple[str, int, str] | None = None
 
     def close(self) -> None:
         """Close the journal."""
@@ -118,6 +120,17 @@ class Follower:
             return self.run.summary.exit_status
         open_still = self.path is not None and is_open(self.path)
         return "running" if open_still and self._reader.owner.alive() else "interrupted"
+
+    def changed(self) -> LiveRun | None:
+        """Read on; return the run if there is more to show than at the last call."""
+        run = self.poll()
+        if run is None:
+            return None
+        seen = (run.start["uid"], len(run.points), self.state)
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return run
 
     def _open(self, path: Path) -> None:
         self.close()

@@ -1,5 +1,6 @@
 """The growing map and the last curves as a figure: PNG files without a screen, or a window."""
 
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -93,8 +94,15 @@ def live_figure(run: LiveRun) -> Figure:
     return figure
 
 
+def picture(run: LiveRun) -> bytes:
+    """Return the state as PNG."""
+    drawn = io.BytesIO()
+    style.save_png(live_figure(run), drawn)
+    return drawn.getvalue()
+
+
 def write_picture(path: Path, run: LiveRun) -> Path:
     """Write the state as PNG; the file under this name is always complete."""
     partial = path.with_name(f".{path.name}.part.png")
-    style.save_png(live_figure(run), partial)
+    partial.write_bytes(picture(run))
     return partial.replace(path)

@@ -21,13 +21,11 @@ def show_window(data: Path, interval: float) -> None:
 
     if mpl.get_backend().lower() in {b.lower() for b in NON_INTERACTIVE}:
         raise WatchError("no window can be opened here; watch the page, or use --png FILE")
-    follower, figure, drawn = Follower(data), plt.figure(figsize=(9, 5)), -1
+    follower, figure = Follower(data), plt.figure(figsize=(9, 5))
     plt.show(block=False)
     try:
         while plt.fignum_exists(figure.number):
-            run = follower.poll()
-            if run is not None and drawn != len(run.points):
-                drawn = len(run.points)
+            if (run := follower.changed()) is not None:
                 figure.clear()
                 draw(figure, run)
                 figure.canvas.draw_idle()

@@ -72,6 +72,7 @@ class OpenSession:
     session: Session
     plans: dict[str, PlanFunction]
     tables: BestEffortTables
+    _watched: "NotebookMap | None" = None
 
     def names(self) -> dict[str, Any]:
         """RE, the instrument under its configured name, the plans, session, catalog, overview, bec.
@@ -98,10 +99,12 @@ class OpenSession:
     def watch(self, interval: float = 2.0) -> "NotebookMap":
         """Show the map of the latest run, and of those to come, below this cell of a notebook.
 
+        It takes the place of an earlier one, whose cell keeps its last picture.
+
         Parameters
         ----------
         interval : float
-            Least time between two pictures, s.
+            Least time between two pictures, s; 0.2 s or more.
 
         Returns
         -------
@@ -112,10 +115,16 @@ class OpenSession:
         ------
         WatchError
             If this is no notebook; it says what to do in a terminal.
+        ValueError
+            If the interval is too short.
         """
         from nucleation_bluesky.live.notebook import NotebookMap  # noqa: PLC0415 - slow
 
-        return NotebookMap(self.session.data, interval)
+        started = NotebookMap(self.session.data, interval)
+        if self._watched is not None:
+            self._watched.stop()
+        self._watched = started
+        return started
 
 
 def in_worker() -> bool:

@@ -118,6 +118,21 @@ def test_follows_a_run_while_it_grows(tmp_path):
     follower.close()
 
 
+def test_a_newer_run_of_as_many_sites_is_shown(tmp_path):
+    follower, first = Follower(tmp_path), Run(tmp_path)
+    first.site()
+    assert follower.changed() is not None
+    assert follower.changed() is None
+    second = Run(tmp_path)
+    second.site()
+    shown = follower.changed()
+    assert shown is not None
+    assert shown.start["uid"] == second.run.start_doc["uid"]
+    second.stop()
+    assert follower.changed() is shown
+    follower.close()
+
+
 def test_state_is_sent_in_parts(tmp_path):
     run, follower = Run(tmp_path), Follower(tmp_path)
     for _ in range(3):

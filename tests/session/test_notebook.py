@@ -1,8 +1,11 @@
 """The session in the kernel of a notebook: plots, the live map, and an orderly end."""
 
 import base64
+import json
 import os
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -69,8 +72,44 @@ def test_a_map_in_a_notebook(cell, tmp_path):
                 if any(str(tmp_path) in word for word in p.info["cmdline"] or [])]  # fmt: skip
 
     assert len(mine()) == 1  # the live map's
+    (former,) = mine()
+    with pytest.raises(AssertionError, match=r"0\.05 s; give 0\.2 s or more"):
+        cell("watch(0.05)")
+    assert mine() == [former]
+    cell("live = watch()")
+    (latter,) = mine()  # it takes the place of the other
+    assert latter != former
     cell("live.stop()")
     assert not mine()
+
+
+def test_a_live_map_that_ends_says_why(cell, tmp_path):
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "20260101-000000.open.jsonl").mkdir()  # cannot be read as a file
+    cell(f"from pathlib import Path\nfrom nucleation_bluesky.live.notebook import NotebookMap\n"
+         f"live = NotebookMap(Path({str(tmp_path)!r}), 0.2)")  # fmt: skip
+    shown = cell.client.get_iopub_msg(timeout=60)
+    while shown["msg_type"] != "update_display_data":
+        shown = cell.client.get_iopub_msg(timeout=60)
+    assert "the live map has ended: IsADirectoryError" in shown["content"]["data"]["text/html"]
+
+
+def test_a_session_that_is_killed_leaves_nothing(cell, tmp_path):
+    """Neither a process nor a file."""
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    below = cell(
+        "import os\nfrom pathlib import Path\n"
+        "from nucleation_bluesky.live.notebook import NotebookMap\n"
+        f"live = NotebookMap(Path({str(tmp_path)!r}), 0.2)\n"
+        "[os.getpid(), live._process.pid]"
+    )
+    (told,) = [m for m in below if m["msg_type"] == "execute_result"]
+    kernel, drawing = json.loads(told["content"]["data"]["text/plain"])
+    process = psutil.Process(drawing)
+    psutil.Process(kernel).kill()
+    process.wait(30)
+    new = {p.name for p in set(Path(tempfile.gettempdir()).iterdir()) - before}
+    assert not [name for name in new if "live" in name]
 
 
 def test_a_terminal_is_told_where_to_look(tmp_path):

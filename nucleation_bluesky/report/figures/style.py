@@ -3,8 +3,9 @@
 import functools
 import re
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+Target = TypeVar("Target", Path, BytesIO)
 DPI = 200
 WIDTH = 7.0  # inches, a text column and a half; half of it for single panels
 # Okabe & Ito's palette, distinguishable with any colour vision
@@ -96,7 +98,7 @@ def new_figure(width: float = WIDTH, height: float = 3.0, *, images: bool = Fals
     return figure
 
 
-def save_png(figure: Figure, path: Path) -> Path:
+def save_png(figure: Figure, path: Target) -> Target:
     """Write a figure as PNG at 200 dpi."""
     # generic font names are looked up when a figure is drawn
     with mpl.rc_context({**STYLE, "font.sans-serif": _fonts()}):  # type: ignore[arg-type]
