@@ -5,6 +5,7 @@ What is delivered follows from journal and Tiled alone: it may be killed at any 
 """
 
 import argparse
+import importlib
 import logging
 import os
 import threading
@@ -225,6 +226,9 @@ def main() -> None:
         return [Path(path) for path in state.readable] if state else []
 
     connection = _external(options.uri, options.container) if options.uri else _embedded(data_dir)
+    importlib.import_module(
+        "nucleation_bluesky.storage.courier_job"
+    )  # takes seconds: now, not when the first run waits
     Courier(data_dir, connection, target=target, readable=readable, patience=options.patience).run()
 
 

@@ -1,5 +1,7 @@
 """One request at a time at the embedded server's tables."""
 
+from typing import Any
+
 from sqlalchemy.pool import QueuePool
 from tiled.storage import SQLStorage, parse_storage
 
@@ -29,7 +31,8 @@ def take_turns(uri: str) -> SQLStorage:
         raise TypeError(f"{uri} is not an address of SQL tables")
     # the attribute is what Tiled computes at first use and keeps; the test of the server with
     # readers beside a writer fails if a new version does it otherwise
+    make: Any = storage.create_adbc_connection
     storage.__dict__["_connection_pool"] = QueuePool(
-        storage.create_adbc_connection, pool_size=1, max_overflow=0, timeout=LONGEST_WAIT
+        make, pool_size=1, max_overflow=0, timeout=LONGEST_WAIT
     )
     return storage

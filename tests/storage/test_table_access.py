@@ -99,7 +99,8 @@ def test_a_request_that_never_returns_does_not_keep_the_server(tmp_path):
     data = tmp_path / "data"
     files = ServerFiles(data)
     files.prepare()
-    with subprocess.Popen([sys.executable, "-c", HANGING, str(data)]) as process:
+    command = [sys.executable, "-c", HANGING, str(data)]
+    with subprocess.Popen(command, start_new_session=True) as process:
         try:
             files.users.register()
             key = files.api_key()
