@@ -11,7 +11,7 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     "sites": ("m", "List of (x, y) instead of a grid."),
     "site_file": ("", "CSV file with columns x and y (m) instead of a grid."),
     "region": ("m", "Only sites inside: two corners of a box, or a polygon, 'x,y; x,y; ...'."),
-    "order": ("", "raster, snake, random (by seed) or given."),
+    "order": ("", "raster or snake (of a grid), random (by seed) or given."),
     "seed": ("", "Seed of a random order."),
     "skip_used": ("", "Leave out sites that have been used, instead of refusing."),
     # ramp

@@ -90,7 +90,8 @@ def nucleation_map(
     region : sequence of (x, y), optional
         Visit only sites inside: two opposite corners of a box, or three or more of a polygon, m.
     order, seed
-        "raster", "snake", "random" (seeded) or "given".
+        "raster", "snake", "random" (seeded) or "given". A list of sites, which has no rows, is
+        visited as it is given unless "random" is asked for.
     start, stop, rate, sample_rate
         Ramp, V, V/s and Hz.
     compliance, current_compliance, height_compliance

@@ -250,6 +250,7 @@ def hopping_map(
     chosen = choose_grid(
         parts.travel, 0, rows=rows, cols=cols, pitch=pitch, origin=origin, angle=angle,
         sites=sites, site_file=site_file, order=order, seed=seed,
+        usual="snake",
     )  # fmt: skip
     arguments = {
         "rows": rows, "cols": cols, "pitch": pitch, "origin": _origin(chosen, origin),

@@ -25,6 +25,7 @@ def choose_sites(
     region: Sequence[Sequence[float]] | None,
     order: str,
     seed: int,
+    usual: str = "raster",
 ) -> Sites:
     """Sites from a plan's arguments.
 
@@ -33,6 +34,8 @@ def choose_sites(
     travel : tuple
         ((x low, x high), (y low, y high)) of the stage in the sample frame, m: a grid without an
         origin is centred in it.
+    usual : str
+        The plan's default of ``order``: of a list of sites it means the list's own order.
     **others
         As `nucleation_map.nucleation_map`.
 
@@ -67,6 +70,11 @@ def choose_sites(
         else:
             chosen = chosen.inside_polygon(region)
     if order in ("raster", "snake") and chosen.shape is None:
+        if order != usual:  # a plan's default is nobody's wish
+            raise ValueError(
+                f"order '{order}' needs a grid; a list of sites is visited in its own order "
+                "('given') or at 'random'"
+            )
         order = "given"
     return chosen.ordered(order, seed)
 
@@ -84,6 +92,7 @@ def choose_grid(
     site_file: str,
     order: str,
     seed: int,
+    usual: str = "raster",
 ) -> Sites:
     """Sites of ``landings`` landings, the first ones of the grid in the order of visit.
 
@@ -95,6 +104,8 @@ def choose_grid(
         How many are needed; 0 for all sites of the grid.
     rows, cols : int
         0 for a grid that is as square as it can be.
+    usual : str
+        As `choose_sites`.
     **others
         As in the plans.
 
@@ -121,6 +132,7 @@ def choose_grid(
         region=None,
         order=order,
         seed=seed,
+        usual=usual,
     )
     if landings > len(chosen):
         what = "sites given" if given else f"sites of a {rows} x {cols} grid"

@@ -266,6 +266,11 @@ def test_a_pipette_left_down_is_not_dragged(stack, line):
         z.set(height).wait(20)
 
 
+def test_a_list_has_no_rows_to_go_along(stack):
+    with pytest.raises(ValueError, match="order 'raster' needs a grid"):
+        hopping_map(stack.seccm, sites=[(0.0, 0.0), (4e-5, 0.0)], order="raster", **SHORT)
+
+
 def test_progress_tells_contacts(stack, line):
     summary = MapSummary()
     token = stack.RE.subscribe(summary.take)

@@ -13,6 +13,7 @@ from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.plans.nucleation_map import nucleation_map, resume_map
 from nucleation_bluesky.plans.registration import Reference, RegistrationError
+from nucleation_bluesky.plans.site_choice import choose_sites
 from nucleation_bluesky.plans.staged_run import MapEndedError
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.plans.topography import topography
@@ -339,7 +340,25 @@ def test_stepped_ramp_without_nucleation_completes(engine, documents, afm):
     assert afm.logged("bias")[-1] == ("bias", -4.2)
 
 
+@pytest.mark.parametrize("order", ["snake", "raster"])
+def test_a_list_has_no_rows_to_go_along(order):
+    """An order that cannot be honoured is refused; a plan's default is nobody's wish."""
+    choice = {
+        "rows": 2, "cols": 2, "pitch": 1e-7, "origin": None, "angle": 0.0, "lattice": "square",
+        "sites": [(3e-6, 0), (0, 3e-6), (1e-6, 0)], "site_file": "", "region": None, "seed": 0,
+    }  # fmt: skip
+    travel = ((0.0, 1e-5), (0.0, 1e-5))
+    other = "raster" if order == "snake" else "snake"
+    with pytest.raises(ValueError, match=f"order '{order}' needs a grid"):
+        choose_sites(travel, **choice, order=order, usual=other)
+    chosen = choose_sites(travel, **choice, order=order, usual=order)
+    assert chosen.order == "given"
+    assert chosen.x.tolist() == [3e-6, 0, 1e-6]
+
+
 def test_single_site_and_custom_list(engine, documents, afm):
+    with pytest.raises(ValueError, match="order 'snake' needs a grid"):
+        nucleation_map(afm, sites=[(1e-6, 2e-6)], order="snake")
     engine(nucleation_map(afm, sites=[(1e-6, 2e-6)], image_before_after=False))
     assert documents.column("x") == [1e-6]
     engine(
