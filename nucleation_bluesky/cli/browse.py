@@ -15,12 +15,9 @@ from nucleation_bluesky.cli.common import (
     console,
     errors_in_one_sentence,
 )
-from nucleation_bluesky.session.access import serving
+from nucleation_bluesky.session.access import CATALOGUE_ERRORS, serving
 from nucleation_bluesky.storage.run_list import list_runs
 from nucleation_bluesky.storage.runs import RunFilter, RunInfo
-from nucleation_bluesky.storage.server import ServerError
-
-EXPECTED = (ValueError, LookupError, OSError, ServerError)
 
 
 def _runs_command(app: typer.Typer) -> None:
@@ -39,7 +36,10 @@ def _runs_command(app: typer.Typer) -> None:
         data: DataOption = None,
     ) -> None:
         """List runs, the latest first."""
-        with errors_in_one_sentence(*EXPECTED), serving(configuration(config, data)) as server:
+        with (
+            errors_in_one_sentence(*CATALOGUE_ERRORS),
+            serving(configuration(config, data)) as server,
+        ):
             wanted = RunFilter(sample, technique, operator, since, until, state)
             console.print(_runs_table(list_runs(server, wanted, limit=limit)))
 
@@ -78,7 +78,7 @@ def _serve_command(app: typer.Typer) -> None:
     ) -> None:
         """Serve the data directory with Tiled, until Ctrl-C."""
         chosen = configuration(config, data)
-        with errors_in_one_sentence(*EXPECTED), serving(chosen) as server:
+        with errors_in_one_sentence(*CATALOGUE_ERRORS), serving(chosen) as server:
             with_key = f"?api_key={server.api_key}" if show_key else "  (with the key: --show-key)"
             console.print(f"web pages:  {server.web_ui}{with_key}", soft_wrap=True)
             console.print(f"clients:    tiled.client.from_uri('{server.api}', api_key=...)")

@@ -18,6 +18,7 @@ from nucleation_bluesky.session.quantities import example, parse_quantity
 
 console = Console(highlight=False)
 error_console = Console(stderr=True, highlight=False)
+DELIVERY_TIMEOUT = 120.0  # s, the longest wait for runs to reach Tiled
 
 ConfigOption = Annotated[
     Path | None,

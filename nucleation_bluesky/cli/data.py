@@ -11,6 +11,7 @@ from rich.table import Table
 from nucleation_bluesky.analysis.seccm.landing import FilmSettings
 from nucleation_bluesky.callbacks.journal import JournalError
 from nucleation_bluesky.cli.common import (
+    DELIVERY_TIMEOUT,
     ConfigOption,
     DataOption,
     configuration,
@@ -19,7 +20,7 @@ from nucleation_bluesky.cli.common import (
     quantity_option,
 )
 from nucleation_bluesky.segments import SegmentError
-from nucleation_bluesky.session.access import serving
+from nucleation_bluesky.session.access import CATALOGUE_ERRORS, serving
 from nucleation_bluesky.session.config import Configuration
 from nucleation_bluesky.storage import courier_process
 from nucleation_bluesky.storage.analyse import AnalysisOptions
@@ -34,8 +35,7 @@ from nucleation_bluesky.storage.seccm_result import SeccmResult
 from nucleation_bluesky.storage.server import ServerError, connect
 from nucleation_bluesky.storage.tdms import TdmsOptions
 
-EXPECTED = (ValueError, LookupError, OSError, ServerError, JournalError, SegmentError)
-DELIVERY_TIMEOUT = 120.0
+EXPECTED = (*CATALOGUE_ERRORS, JournalError, SegmentError)
 Target = Annotated[
     str,
     typer.Argument(

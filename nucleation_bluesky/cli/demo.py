@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from bluesky.plan_stubs import mv
 
-from nucleation_bluesky.cli.common import console, errors_in_one_sentence, fail
+from nucleation_bluesky.cli.common import DELIVERY_TIMEOUT, console, errors_in_one_sentence, fail
 from nucleation_bluesky.cli.data import show_summary
 from nucleation_bluesky.cli.demo_seccm import run_seccm_demo
-from nucleation_bluesky.cli.demo_steps import DELIVERY_TIMEOUT, ResultWriter, timed
+from nucleation_bluesky.cli.demo_steps import ResultWriter, timed
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.session.access import serving

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nucleation_bluesky.cli.common import console, errors_in_one_sentence, fail
-from nucleation_bluesky.cli.demo_steps import DELIVERY_TIMEOUT, ResultWriter, timed
+from nucleation_bluesky.cli.common import DELIVERY_TIMEOUT, console, errors_in_one_sentence, fail
+from nucleation_bluesky.cli.demo_steps import ResultWriter, timed
 from nucleation_bluesky.plans.landing import cv_cycles
 from nucleation_bluesky.plans.screen import combinatorial_screen
 from nucleation_bluesky.session.config import Configuration

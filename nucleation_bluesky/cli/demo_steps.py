@@ -9,8 +9,6 @@ from typing import Any
 from nucleation_bluesky.cli.common import console
 from nucleation_bluesky.storage.results import write_result
 
-DELIVERY_TIMEOUT = 120.0
-
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:

@@ -14,6 +14,7 @@ from nucleation_bluesky.callbacks.journal_reader import (
     stem,
 )
 from nucleation_bluesky.cli.common import (
+    DELIVERY_TIMEOUT,
     ConfigOption,
     DataOption,
     configuration,
@@ -72,7 +73,7 @@ def verify(
 @journal_app.command("deliver")
 def deliver(
     again: Annotated[bool, typer.Option(help="Verify delivered runs once more.")] = False,
-    timeout: Annotated[float, typer.Option(help="Longest wait, s.")] = 120.0,
+    timeout: Annotated[float, typer.Option(help="Longest wait, s.")] = DELIVERY_TIMEOUT,
     config: ConfigOption = None,
     data: DataOption = None,
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from nucleation_bluesky.cli.common import (
+    DELIVERY_TIMEOUT,
     ConfigOption,
     DataOption,
     configuration,
@@ -22,7 +23,9 @@ def register(app: typer.Typer) -> None:
     @app.command("recover")
     def recover_(
         deliver: Annotated[bool, typer.Option(help="Catch Tiled up as well.")] = True,
-        timeout: Annotated[float, typer.Option(help="Longest wait for Tiled, s.")] = 120.0,
+        timeout: Annotated[
+            float, typer.Option(help="Longest wait for Tiled, s.")
+        ] = DELIVERY_TIMEOUT,
         config: ConfigOption = None,
         data: DataOption = None,
     ) -> None:

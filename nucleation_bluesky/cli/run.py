@@ -9,6 +9,7 @@ import typer
 from bluesky.plan_stubs import mv
 
 from nucleation_bluesky.cli.common import (
+    DELIVERY_TIMEOUT,
     ConfigOption,
     DataOption,
     configuration,
@@ -52,7 +53,6 @@ SECCM_PLANS: dict[str, Callable[..., Any]] = {
     "cv": cv_cycles,
     "constant-charge": constant_charge_series,
 }
-DELIVERY_TIMEOUT = 60.0
 GainOption = Annotated[
     float,
     typer.Option(parser=quantity_option("V/A"), help="Amplifier gain; 0 leaves it as it is."),

@@ -35,10 +35,21 @@ def read_foreign(path: Path) -> Content:
         raise ExchangeError(f"{path.name}: import knows {' and '.join(SUFFIXES)}")
     wave = read_ibw(path)
     if isinstance(wave, IgorCurve):
-        arrays = {data_key(name): (v, unit) for name, (v, unit) in wave.channels.items()}
+        arrays = {
+            data_key(name): (_measured(path.name, name, values), unit)
+            for name, (values, unit) in wave.channels.items()
+        }
         period = {"sample_period": (wave.sample_period, "s")}
         return Content("curve", arrays, period, {}, wave.note)
     return _images(path.name, list(wave.channels), wave.topography, wave.note)
+
+
+def _measured(file: str, name: str, values: np.ndarray) -> np.ndarray:
+    """Refuse what cannot have been measured; NaN is a missing value."""
+    values = np.asarray(values)
+    if (np.abs(values) > LARGEST).any():  # the infinite as well
+        raise ExchangeError(f"{file}: '{name}' holds numbers that no instrument gives")
+    return values
 
 
 def _images(file: str, fields: list[Field], topography: Field | None, metadata) -> Content:
@@ -48,11 +59,10 @@ def _images(file: str, fields: list[Field], topography: Field | None, metadata) 
         while key in arrays or (key == "topography" and field is not topography):
             key += "_2"
         dtype = np.float32 if field.unit == "m" else np.float64
-        values = np.asarray(field.values)
-        if np.isfinite(values).any() and np.nanmax(np.abs(values)) > LARGEST:
-            raise ExchangeError(f"{file}: '{field.name}' holds numbers that no instrument gives")
-        arrays[key] = (values.astype(dtype), field.unit)
+        arrays[key] = (_measured(file, field.name, field.values).astype(dtype), field.unit)
     shown = topography or fields[0]
+    if np.isnan(shown.values).all():
+        raise ExchangeError(f"{file}: '{shown.name}' holds no value at all")
     if not np.isclose(*shown.pitch, rtol=1e-3):
         raise ExchangeError(
             f"{file}: the pixels of '{shown.name}' are not square; resample it first"

@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nucleation_bluesky.session.config import Configuration
-from nucleation_bluesky.storage.server import ServerInfo, ensure_server, release_server
+from nucleation_bluesky.storage.server import (
+    ServerError,
+    ServerInfo,
+    ensure_server,
+    release_server,
+)
+
+# what asking a catalogue may raise, each a sentence for the person who asked
+CATALOGUE_ERRORS = (ValueError, LookupError, OSError, ServerError)
 
 
 def external_server(config: Configuration) -> ServerInfo | None:

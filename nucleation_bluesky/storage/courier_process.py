@@ -16,14 +16,21 @@ from nucleation_bluesky.storage.courier_files import EMBEDDED, JOURNAL_DIR, Cour
 from nucleation_bluesky.storage.server import ServerInfo, is_embedded
 
 logger = logging.getLogger(__name__)
-WATCH = 1.0  # s between looks at the courier process
+WATCH = 1.0  # s between looks at the courier process, and before it is started again
+LONGEST = 30.0  # s before it is started again, of one that ends again and again
+SOUND = 60.0  # s: one that has run for so long ended for a reason of its own
+
+
+def next_pause(pause: float, lived: float) -> float:
+    """Return how long to wait before the next start, after a courier that lived ``lived`` s."""
+    return WATCH if lived > SOUND else min(2 * pause, LONGEST)
 
 
 class CourierProcess:
     """A session's hold on its courier.
 
     The courier ends by itself when no session is left and everything is delivered; a courier
-    that died in between is started again by a small thread.
+    that died in between is started again by a small thread, at once for the first time.
     """
 
     def __init__(
@@ -73,11 +80,28 @@ class CourierProcess:
             os.close(fd)
 
     def _watch(self) -> None:
+        """Start a courier that ended again, ever more seldom while it keeps ending."""
+        pause, told = WATCH / 2, False
+        started = time.monotonic()
         while not self._stopping.wait(WATCH):
-            code = self.process.poll()
-            if code is not None:
-                logger.warning("the courier ended with code %s; starting it again", code)
+            if (code := self.process.poll()) is None:
+                told = told and time.monotonic() - started < SOUND
+                continue
+            pause = next_pause(pause, time.monotonic() - started)
+            if not told:
+                told = True
+                logger.warning(
+                    "the courier ended with code %s and is started again; what it said is in %s",
+                    code,
+                    self.log,
+                )
+            if self._stopping.wait(pause - WATCH):
+                return
+            started = time.monotonic()
+            try:
                 self.process = self._spawn()
+            except OSError as error:  # no memory, no file handle: it may be there the next time
+                logger.warning("the courier cannot be started: %s", error)
 
     def undelivered(self) -> list[Path]:
         """Journals not yet delivered, quarantined ones included."""

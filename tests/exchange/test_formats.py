@@ -70,6 +70,38 @@ def test_gwyddion(field, tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.inf, "holds numbers that no instrument gives"),
+        (-np.inf, "holds numbers that no instrument gives"),
+        (1e31, "holds numbers that no instrument gives"),
+        (np.nan, "holds no value at all"),
+    ],
+)
+def test_a_field_of_nothing_measured_is_refused(value, words, tmp_path):
+    values = np.full((3, 4), value)
+    with pytest.raises(ExchangeError, match=words):
+        read_foreign(topography_file(tmp_path / "a.gwy", values))
+    values = np.full((3, 4), np.nan)
+    values[2, 1] = 1e-9  # missing pixels are no reason
+    read = read_foreign(topography_file(tmp_path / "b.gwy", values))
+    assert np.isfinite(read.arrays["topography"][0]).sum() == 1
+
+
+def topography_file(path, values):
+    """As another program writes it, without a mask."""
+    height = gwyfile.objects.GwyDataField(
+        np.array(values), xreal=4e-8, yreal=3e-8,
+        si_unit_xy=gwyfile.objects.GwySIUnit(unitstr="m"),
+        si_unit_z=gwyfile.objects.GwySIUnit(unitstr="m"),
+    )  # fmt: skip
+    container = gwyfile.objects.GwyContainer()
+    container["/0/data"], container["/0/data/title"] = height, "Height"
+    container.tofile(str(path))
+    return path
+
+
 def test_imagej_film_keeps_irregular_times(tmp_path):
     rng = np.random.default_rng(1)
     times = np.cumsum(rng.normal(0.23, 0.018, 9))

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from typing import ClassVar
 
 import numpy as np
 import psutil
@@ -11,7 +14,7 @@ import pyarrow as pa
 import pytest
 from fake_ramp import WIDTH, FakeRamp, ramp_plan, site_samples, wait_until, waveform
 from nucleation_bluesky.callbacks.journal_reader import journals, read_journal
-from nucleation_bluesky.storage import server
+from nucleation_bluesky.storage import courier_process, server
 
 pytestmark = pytest.mark.stack
 
@@ -232,3 +235,38 @@ def test_no_key_in_logs_or_process_list(house):
     home = server.ServerFiles(house.data).home
     assert (home / "api_key").stat().st_mode & 0o077 == 0
     assert key not in (home / "config.yml").read_text()
+
+
+def test_a_courier_that_keeps_ending_is_started_ever_more_seldom(tmp_path, monkeypatch, caplog):
+    pauses = [courier_process.WATCH / 2]
+    for _ in range(8):
+        pauses.append(courier_process.next_pause(pauses[-1], lived=0.5))
+    assert pauses[1:] == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert courier_process.next_pause(30, lived=3600.0) == 1
+
+    class Ending(courier_process.CourierProcess):
+        starts = 0
+        asked: ClassVar[list[float]] = []
+        enough = threading.Event()
+
+        def _spawn(self):
+            self.starts += 1
+            if self.starts == 3:
+                raise OSError(12, "no memory")
+            if self.starts > 5:
+                self.enough.set()
+            return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+
+    real = courier_process.next_pause
+    monkeypatch.setattr(courier_process, "WATCH", 0.02)
+    monkeypatch.setattr(
+        courier_process, "next_pause", lambda p, lived: Ending.asked.append(p) or real(p, lived)
+    )
+    ending = Ending(tmp_path)
+    assert ending.enough.wait(60)
+    ending.release()
+    assert Ending.asked[:4] == pytest.approx([0.01, 0.02, 0.04, 0.08])
+    said = [record.getMessage() for record in caplog.records]
+    assert len([line for line in said if "ended with code 3" in line]) == 1
+    assert str(ending.log) in said[0]
+    assert len([line for line in said if "cannot be started" in line]) == 1
