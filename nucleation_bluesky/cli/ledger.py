@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -22,8 +22,10 @@ from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.ledger.records import Registration
 
 ledger_app = typer.Typer(help="Exposures of sites, samples and mounts.", no_args_is_help=True)
-Metres = Annotated[float, typer.Option(parser=quantity_option("m"))]
-Radians = Annotated[float, typer.Option(parser=quantity_option("rad"))]
+
+
+def _shift(help_text: str) -> Any:
+    return typer.Option(parser=quantity_option("m"), help=help_text)
 
 
 def _open(config: Path | None, data: Path | None, *, read_only: bool) -> Ledger:
@@ -68,10 +70,13 @@ def mount(
     new_area: Annotated[
         bool, typer.Option(help="No site of this mount can meet an earlier one.")
     ] = False,
-    dx: Metres = 0.0,
-    dy: Metres = 0.0,
-    angle: Radians = 0.0,
-    uncertainty: Metres = 0.0,
+    dx: Annotated[float, _shift("Where x = 0, y = 0 of the new mount lies in the last: x.")] = 0.0,
+    dy: Annotated[float, _shift("The same: y.")] = 0.0,
+    angle: Annotated[
+        float,
+        typer.Option(parser=quantity_option("rad"), help="Rotation, counter-clockwise."),
+    ] = 0.0,
+    uncertainty: Annotated[float, _shift("How well the shift is known.")] = 0.0,
     registered: Annotated[
         bool, typer.Option(help="The shift and rotation given place this mount in the last.")
     ] = False,
