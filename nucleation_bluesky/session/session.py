@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 5
+LEASE_MARGIN = 0.5  # s after which a dead session has certainly let go of its instrument
 _NEVER = threading.Event()
 SENSORS = ("amplifier", "electrometer", "z")  # parts recorded in the baseline of every run
 
@@ -205,14 +206,21 @@ class Session:
         """Take the instrument; a session that died lets go of it with its last heartbeat."""
         from nucleation_bluesky.devices.errors import OwnedByOtherError  # noqa: PLC0415
 
-        deadline = time.monotonic() + self._patience
         self.instrument.connect()
+        last_beat = self.instrument.controller.heartbeat_timeout.get() + LEASE_MARGIN
+        deadline = time.monotonic() + max(self._patience, last_beat)
+        told = False
         while True:
             try:
                 self.instrument.controller.acquire(self.owner)
-            except OwnedByOtherError:
+            except OwnedByOtherError as error:
                 if time.monotonic() >= deadline:
                     raise
+                if not told:
+                    told = True
+                    self._say(
+                        f"waiting {last_beat:.1f} s at most, for a session that died: {error}"
+                    )
                 _NEVER.wait(0.2)
             else:
                 return

@@ -118,6 +118,20 @@ def test_second_session_is_refused(slow_stack):
     assert {e["owner"] for e in events if e["event"] == "owner"} <= {first.report()["owner"], ""}
 
 
+def test_a_session_started_at_once_outwaits_the_heart_of_a_dead_one(slow_stack):
+    slow_stack.write_config(8.0, sample="at-once")
+    try:
+        slow_stack.trace.update()
+        start = len(slow_stack.trace.events)
+        first = slow_stack.run("map", arguments=PLAN.arguments, tiled=False)
+        slow_stack.trace.wait("result", after=start)
+        first.kill()
+        quick = PLAN.arguments | {"origin": (-9e-6, 9e-6), "stop": -0.2}
+        assert slow_stack.run("map", arguments=quick, tiled=False).report(120)["error"] == ""
+    finally:
+        slow_stack.write_config(slow_stack.heartbeat)
+
+
 @pytest.mark.parametrize(("times", "burned"), [(1, 0), (2, 1)])
 def test_control_c(slow_stack, times, burned):
     sample = f"control-c-{times}"
