@@ -141,6 +141,8 @@ async def serve_parts(
 ) -> None:
     """Serve front ends until SIGTERM, SIGINT or ``stop``.
 
+    While it serves, garbage collections leave out what was there at its start (`gc.freeze`).
+
     Parameters
     ----------
     parts : sequence of Part
@@ -184,6 +186,7 @@ async def serve_parts(
             await asyncio.gather(server, stopping, return_exceptions=True)
     finally:
         await _close(parts)
+        gc.unfreeze()
 
 
 def _tell_of_a_shared_port(context: Context) -> None:
