@@ -13,6 +13,7 @@ from nucleation_bluesky.plans.adaptive import AdaptiveRamp
 from nucleation_bluesky.plans.instrument import Parts
 from nucleation_bluesky.plans.protocols import ExposureDevice
 from nucleation_bluesky.plans.registration import DriftTracker
+from nucleation_bluesky.plans.result_table import ResultTable
 from nucleation_bluesky.plans.results import BAD_SAMPLE, RampResult
 from nucleation_bluesky.plans.site_record import SoftRecord, site_record
 from nucleation_bluesky.plans.sites import Sites
@@ -33,21 +34,27 @@ class MapResult:
         Of the run.
     n_sites : int
         Sites planned in this run.
-    results : dict of int to RampResult
-        By site index.
     n_flagged : int
         Sites whose ramp ended in the fast approach.
+
+    Attributes
+    ----------
+    results : ResultTable
+        `RampResult` by site index.
     """
 
     uid: str = ""
     n_sites: int = 0
-    results: dict[int, RampResult] = field(default_factory=dict)
     n_flagged: int = 0
+    results: ResultTable = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.results = ResultTable(self.n_sites)
 
     @property
     def n_tripped(self) -> int:
         """Sites ended by compliance."""
-        return sum(result.tripped for result in self.results.values())
+        return self.results.n_tripped
 
 
 @dataclass
@@ -191,7 +198,7 @@ class Visit:
         spec: RampSpec,
         result: MapResult,
     ) -> None:
-        result.results[int(self.sites.index[number])] = outcome
+        result.results.add(int(self.sites.index[number]), outcome)
         early = outcome.tripped and outcome.trip_segment < len(spec.vertices) - 1
         flagged = early and len(spec.vertices) > 1 and outcome.trip_segment >= 0
         result.n_flagged += flagged
