@@ -14,7 +14,8 @@ from nucleation_bluesky.cli.common import (
     errors_in_one_sentence,
 )
 from nucleation_bluesky.session.config import configuration_path
-from nucleation_bluesky.session.queue.control import PARTS, Queue
+from nucleation_bluesky.session.queue.client import PARTS
+from nucleation_bluesky.session.queue.control import Queue
 from nucleation_bluesky.session.queue.parts import QueueError
 
 queue_app = typer.Typer(

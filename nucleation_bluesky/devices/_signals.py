@@ -1,10 +1,6 @@
 """Channel Access signals in SI units, with a timeout on everything."""
 
-import math
-import sys
-import threading
 import time
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,33 +9,27 @@ from ophyd.status import Status
 from ophyd.utils import ReadOnlyError
 
 from nucleation_bluesky.contract.pvs import FAMILIES, PV, Kind
+from nucleation_bluesky.devices._round_trips import (
+    TEXTS,
+    TIMEOUT,
+    Completion,
+    losses,
+    read_together,
+    write_together,
+)
 from nucleation_bluesky.devices._units import factor_to_si, si_unit
 from nucleation_bluesky.devices._worker import Worker
 from nucleation_bluesky.devices.errors import (
     BadValueError,
     InstrumentError,
     NotConnectedError,
-    PutRefusedError,
-    PutTimeoutError,
 )
 
-TIMEOUT = 2.0  # s: for reading, short puts and coming back after a lost connection
 FIRST_CONTACT = (
     8.0  # s: searches are repeated at growing intervals, and a busy machine answers late
 )
-_RELATIVE = 1e-6  # readbacks may pass through float32 or a decimal string
-_POLL = 0.1  # s: how often a wait for completion looks at the connection
 _PVS = {pv.suffix: pv for groups in FAMILIES.values() for group in groups.values() for pv in group}
 _NUMBERS = (Kind.DOUBLE, Kind.DOUBLES)
-_TEXTS = (Kind.STRING, Kind.CHARS)
-
-
-def _losses() -> tuple[type[Exception], ...]:
-    """Return what pyepics raises where a circuit is lost between the look at it and its use."""
-    ca = sys.modules.get("epics.ca")
-    if ca is None:  # another control layer
-        return ()
-    return ca.CASeverityException, ca.ChannelAccessGetFailure, ca.ChannelAccessException
 
 
 def contract_signal(suffix: str, *, kind: str = "omitted") -> Component:
@@ -70,7 +60,7 @@ class ContractSignal(EpicsSignal):
         self._worker: Worker | None = None
         super().__init__(
             read_pv,
-            string=self.contract.kind in _TEXTS,
+            string=self.contract.kind in TEXTS,
             auto_monitor=False,
             timeout=TIMEOUT,
             write_timeout=TIMEOUT,
@@ -149,14 +139,14 @@ class ContractSignal(EpicsSignal):
             _ = self.factor
         try:
             value = super().get(**kwargs)
-        except (TimeoutError, *_losses()) as exc:
+        except (TimeoutError, *losses()) as exc:
             raise NotConnectedError(f"{self.pvname} did not answer a read in time") from exc
         return self.typed(value)
 
     def typed(self, raw: Any) -> Any:
         """Convert a raw value to the declared type in SI."""
         kind = self.contract.kind
-        if kind in _TEXTS:
+        if kind in TEXTS:
             return str(raw)
         if kind is Kind.DOUBLES:
             return np.atleast_1d(np.asarray(raw, dtype=float)) * self.factor
@@ -168,7 +158,7 @@ class ContractSignal(EpicsSignal):
         """Describe in SI, without touching the network."""
         kind = self.contract.kind
         key: dict[str, Any] = {"source": f"PV:{self.pvname}", "shape": []}
-        if kind in _TEXTS:
+        if kind in TEXTS:
             key["dtype"] = "string"
         elif kind is Kind.DOUBLES:
             key.update(dtype="array", dtype_numpy="<f8", shape=[self.contract.length])
@@ -231,19 +221,19 @@ class ContractSignal(EpicsSignal):
         raw = self.raw(value)
         try:
             pv.put(raw, wait=False)
-        except _losses() as exc:
+        except losses() as exc:
             raise NotConnectedError(
                 f"the connection to {self.pvname} was lost; the value was not sent"
             ) from exc
 
-    def start(self, value: Any) -> "Completion":
+    def start(self, value: Any) -> Completion:
         """Put with completion and return what to wait for."""
         self.require_connection()
         done = Completion(self)
         raw = self.raw(value)
         try:
             self.control_pv.put(raw, use_complete=True, callback=done.mark)
-        except _losses() as exc:
+        except losses() as exc:
             raise NotConnectedError(
                 f"the connection to {self.pvname} was lost; the value was not sent"
             ) from exc
@@ -289,138 +279,9 @@ class ContractSignal(EpicsSignal):
         return self._worker.submit(status, lambda: self.write(value, limit))
 
 
-class Completion:
-    """A put whose completion is pending."""
-
-    def __init__(self, signal: ContractSignal) -> None:
-        self._signal = signal
-        self._event = threading.Event()
-
-    def mark(self, **_kwargs: Any) -> None:
-        """Channel Access callback."""
-        self._event.set()
-
-    def wait(self, timeout: float, deadline: float | None = None) -> None:
-        """Wait for completion.
-
-        Parameters
-        ----------
-        timeout : float
-            s.
-        deadline : float, optional
-            When it ends (`time.monotonic`), where several are waited for together.
-
-        Raises
-        ------
-        PutTimeoutError
-            If it does not come within ``timeout``.
-        NotConnectedError
-            If the connection is lost meanwhile.
-        """
-        deadline = time.monotonic() + timeout if deadline is None else deadline
-        done = False
-        while not done:
-            done = self._event.wait(max(0.0, min(_POLL, deadline - time.monotonic())))
-            # libca also calls back when the connection is lost: that is no completion
-            if not self._signal.control_pv.connected:
-                raise NotConnectedError(
-                    f"the connection to {self._signal.pvname} was lost while waiting for it"
-                )
-            if not done and time.monotonic() >= deadline:
-                raise PutTimeoutError(
-                    f"{self._signal.pvname} did not complete within {timeout:.1f} s; is its "
-                    "controller running?"
-                )
-
-
 def soft(signal: Signal) -> Any:
     """Value of a soft signal."""
     return signal.get()
-
-
-def read_together(signals: Sequence[ContractSignal], timeout: float = TIMEOUT) -> list[Any]:
-    """Read several PVs in one round trip where the control layer allows it.
-
-    Returns
-    -------
-    list
-        Values in SI, as `ContractSignal.get`.
-
-    Raises
-    ------
-    NotConnectedError
-        If one does not answer in time.
-    """
-    for signal in signals:
-        signal.require_connection()
-    if len(signals) == 1 or signals[0].cl.name != "pyepics":
-        return [signal.get() for signal in signals]
-    try:
-        return _read_together_pyepics(signals, timeout)
-    except _losses() as exc:
-        names = ", ".join(signal.pvname for signal in signals)
-        raise NotConnectedError(f"the connection was lost while reading {names}") from exc
-
-
-def _read_together_pyepics(signals: Sequence[ContractSignal], timeout: float) -> list[Any]:
-    from epics import ca  # noqa: PLC0415 - only where pyepics is the control layer
-
-    pvs = [signal.control_pv for signal in signals]
-    if ca.current_context() is None:
-        ca.attach_context(pvs[0].context)
-    types = [ca.promote_type(pv.chid, use_time=True) for pv in pvs]
-    for pv, ftype in zip(pvs, types, strict=True):
-        ca.get_with_metadata(pv.chid, ftype=ftype, wait=False)
-    values = []
-    for signal, pv, ftype in zip(signals, pvs, types, strict=True):
-        info = ca.get_complete_with_metadata(
-            pv.chid, ftype=ftype, timeout=timeout, as_string=signal.contract.kind in _TEXTS
-        )
-        if info is None:
-            raise NotConnectedError(f"{signal.pvname} did not answer a read in time")
-        values.append(signal.typed(info["value"]))
-    return values
-
-
-def write_together(puts: Sequence[tuple[ContractSignal, Any]], timeout: float = TIMEOUT) -> None:
-    """Put several values at once, wait for all, verify all by readback.
-
-    Raises
-    ------
-    PutRefusedError
-        Naming the PV that did not take its value.
-    PutTimeoutError, NotConnectedError
-        If the controller does not answer.
-    """
-    if not puts:
-        return
-    pending = [signal.start(value) for signal, value in puts]
-    # from here on: connecting has a time of its own, and so has a busy machine that sends them
-    deadline = time.monotonic() + timeout
-    for completion in pending:
-        completion.wait(timeout, deadline)
-    found = read_together([signal for signal, _ in puts])
-    for (signal, value), got in zip(puts, found, strict=True):
-        if not _same(signal, value, got):
-            raise PutRefusedError(
-                f"{signal.pvname} was to become {value} {signal.unit} but reads {got}; the "
-                "controller refused it"
-            )
-
-
-def _same(signal: ContractSignal, wanted: Any, got: Any) -> bool:
-    kind = signal.contract.kind
-    if kind in _TEXTS:
-        return str(wanted) == got
-    if kind is Kind.DOUBLES:
-        want = np.atleast_1d(np.asarray(wanted, dtype=float))
-        return len(got) >= len(want) and bool(
-            np.allclose(got[: len(want)], want, rtol=_RELATIVE, atol=0)
-            and not np.any(got[len(want) :])
-        )
-    if kind is Kind.DOUBLE:
-        return math.isclose(got, float(wanted), rel_tol=_RELATIVE, abs_tol=1e-300)
-    return got == int(wanted)
 
 
 __all__ = [

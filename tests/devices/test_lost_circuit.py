@@ -43,7 +43,7 @@ def test_a_put_says_that_the_connection_was_lost(act):
 
 
 def test_so_does_a_read(monkeypatch):
-    monkeypatch.setattr("nucleation_bluesky.devices._signals._read_together_pyepics", lost)
+    monkeypatch.setattr("nucleation_bluesky.devices._round_trips._read_together_pyepics", lost)
     torn = Torn()
     monkeypatch.setattr(Torn, "cl", SimpleNamespace(name="pyepics"), raising=False)
     with pytest.raises(NotConnectedError, match="while reading TORN, TORN"):

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 from nucleation_bluesky.contract.pvs import Kind
-from nucleation_bluesky.devices import _signals
-from nucleation_bluesky.devices._signals import Completion, write_together
+from nucleation_bluesky.devices import _round_trips
+from nucleation_bluesky.devices._round_trips import Completion, write_together
 from nucleation_bluesky.devices.errors import PutTimeoutError
 
 
@@ -48,7 +48,7 @@ class SlowToConnect:
 def clock(monkeypatch):
     made = SimpleNamespace(now=0.0)
     made.monotonic = lambda: made.now
-    monkeypatch.setattr(_signals, "time", made)
+    monkeypatch.setattr(_round_trips, "time", made)
     return made
 
 

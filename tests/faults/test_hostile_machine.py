@@ -184,11 +184,35 @@ def test_what_a_process_waited_is_taken_between_two_looks():
 
 
 def test_a_process_that_is_kept_waiting_is_seen():
+    """Of two that want the same processor each waits for the other; who sleeps waits for none."""
+    spin = (
+        f"import os\nos.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n"
+        "print(flush=True)\nwhile True: pass"
+    )
+    rest = "import signal\nprint(flush=True)\nsignal.pause()"
+    started = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        for program in (spin, spin, rest)
+    ]
     canary = Canary()
-    canary.watched = os.getpid
-    began = time.monotonic()
-    while time.monotonic() < began + 0.3:
-        pass
-    canary.close()
-    assert len(canary.waits) > 1
-    assert 0.0 <= canary.waited(began, time.monotonic()) <= 0.5
+    try:
+        for process in started:
+            assert process.stdout.readline()
+        seen = []
+        for process in (started[0], started[2]):
+            canary.watched = lambda pid=process.pid: pid
+            began = time.monotonic()
+            deadline = began + 20
+            while len([w for w in canary.waits if w[0] > began]) < 20:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            seen.append(canary.waited(began, time.monotonic()))
+        busy, resting = seen
+    finally:
+        canary.close()
+        for process in started:
+            process.kill()
+            process.wait(10)
+            process.stdout.close()
+    assert busy > 0.05
+    assert resting < busy / 10

@@ -1,10 +1,9 @@
 """Bring the queue up, look at it, recover it from a dead worker, take it down."""
 
 import contextlib
-import threading
+import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +11,31 @@ import psutil
 
 from nucleation_bluesky.session.channel_access import LOOPBACK, free_port
 from nucleation_bluesky.session.config import Configuration
+from nucleation_bluesky.session.queue.client import (
+    CLOSE_TIMEOUT,
+    PARTS,
+    QueueClient,
+    Status,
+    pause,
+)
 from nucleation_bluesky.session.queue.files import QueueFiles, State
 from nucleation_bluesky.session.queue.parts import (
     QueueError,
+    is_redis_address,
+    redis_url,
     require_packages,
     start_gateway,
     start_manager,
     start_redis,
 )
 from nucleation_bluesky.session.queue.permissions import permissions
+from nucleation_bluesky.storage.server_files import try_lock
 
 START_TIMEOUT = 60.0
 OPEN_TIMEOUT = 180.0
-CLOSE_TIMEOUT = 60.0
-POLL = 0.1
-_NEVER = threading.Event()
-PARTS = ("gateway", "manager", "redis")  # in the order in which they end
 
 
-@dataclass(frozen=True)
-class Status:
-    """What runs.
-
-    Parameters
-    ----------
-    running : dict of str to int
-        Process id by part.
-    manager : dict or None
-        The manager's own status, None where it does not answer.
-    worker_lost : bool
-        The manager thinks that there is a worker, and it has gone.
-    gone : tuple of str
-        Parts that were started, were not ended and have gone.
-    """
-
-    running: dict[str, int]
-    manager: dict[str, Any] | None
-    worker_lost: bool
-    gone: tuple[str, ...] = ()
-
-
-class Queue:
+class Queue(QueueClient):
     """The queue of a data directory.
 
     Parameters
@@ -69,75 +52,8 @@ class Queue:
         self, config: Configuration, source: Path | None, say: Callable[[str], None]
     ) -> None:
         require_packages()
+        super().__init__(QueueFiles(config.data_directory))
         self.config, self._source, self._say = config, source, say
-        self.files = QueueFiles(config.data_directory)
-
-    # ---- asking ---------------------------------------------------------------------------------
-
-    def ask(self, method: str, *, door: bool = True, timeout: float = 10.0, **params: Any) -> Any:
-        """Send one request.
-
-        Parameters
-        ----------
-        method : str
-            Of the manager's.
-        door : bool
-            Through the gateway, as clients do; False asks the manager itself.
-        timeout : float
-            s.
-        **params
-            Of the method.
-
-        Raises
-        ------
-        QueueError
-            If nobody answers, or the request is refused.
-        """
-        found = self._send(method, params, door=door, timeout=timeout)
-        if found is None:
-            raise QueueError("the queue does not answer; see 'nucleation-bluesky queue status'")
-        if not found.get("success", True):
-            raise QueueError(str(found.get("msg", "refused")))
-        return found
-
-    def _send(
-        self, method: str, params: dict[str, Any], *, door: bool, timeout: float
-    ) -> dict[str, Any] | None:
-        from bluesky_queueserver import CommTimeoutError  # noqa: PLC0415
-        from bluesky_queueserver.manager.comms import ZMQCommSendThreads  # noqa: PLC0415
-
-        state = self.files.state()
-        if state is None:
-            raise QueueError("there is no queue here; start it with 'nucleation-bluesky queue up'")
-        keys = self.files.keys()
-        port = state.control_port if door else state.manager_port
-        client = ZMQCommSendThreads(
-            zmq_server_address=f"tcp://{LOOPBACK}:{port}",
-            timeout_recv=int(timeout * 1000),
-            server_public_key=keys.gateway_public if door else keys.manager_public,
-        )
-        try:
-            return client.send_message(method=method, params=params)
-        except CommTimeoutError:
-            return None
-        finally:
-            client.close()
-
-    def status(self) -> Status:
-        """Look at processes, manager and worker; changes nothing."""
-        state = self.files.state()
-        if state is None:
-            return Status({}, None, worker_lost=False)
-        found = {name: state.process(name) for name in PARTS}
-        running = {name: process.pid for name, process in found.items() if process is not None}
-        told = None
-        if "manager" in running:
-            told = self._send("status", {}, door="gateway" in running, timeout=5.0)
-        worker = self.files.worker()
-        exists = bool(told and told["worker_environment_exists"])
-        lost = exists and worker is not None and not worker.alive()
-        gone = tuple(name for name in PARTS if name in state.processes and name not in running)
-        return Status(running, told, lost, gone)
 
     # ---- up -------------------------------------------------------------------------------------
 
@@ -149,10 +65,31 @@ class Queue:
         QueueError
             If a part does not start; the message holds the end of its log.
         """
+        self.files.prepare()
+        with self._alone():
+            self._up(open_environment=open_environment)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Refuse where another command changes this queue; the lock dies with its process."""
+        try:
+            lock = os.open(self.files.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # nothing was ever started here
+            yield
+            return
+        try:
+            if not try_lock(lock):
+                raise QueueError(
+                    "another command is starting or ending this queue; try again when it is done"
+                )
+            yield
+        finally:
+            os.close(lock)
+
+    def _up(self, *, open_environment: bool = True) -> None:
         from nucleation_bluesky.session.session_plans import plan_names  # noqa: PLC0415 - slow
 
         files = self.files
-        files.prepare()
         keys = files.keys()
         state = files.state()
         if (state is None or state.process("manager") is None) and (left := self._remains()):
@@ -162,6 +99,7 @@ class Queue:
             )
         if state is None or not any(state.process(name) for name in PARTS):
             state = self._new_state()
+        self._redis_address(state)  # refused before anything is started
         plans = plan_names(self.config.instrument.family)
         files.write_yaml(files.permissions, permissions(plans, [self.config.instrument.name]))
         if state.redis_port and state.process("redis") is None:
@@ -198,19 +136,26 @@ class Queue:
         if named is None:
             return f":{self.files.keys().redis_password}@{LOOPBACK}:{state.redis_port}/0"
         try:
-            return named.read_text(encoding="utf-8").strip()
+            address = named.read_text(encoding="utf-8").strip().removeprefix("redis://")
         except OSError as error:
             raise QueueError(f"queue.redis_file: cannot read {named}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            address = ""
+        if not is_redis_address(address):  # which is not shown: it holds a password
+            raise QueueError(
+                f"queue.redis_file: {named} holds no address of a Redis; write for instance "
+                "':password@127.0.0.1:6379/0'"
+            )
+        return address
 
     def _await_redis(self, address: str) -> None:
         import redis  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.retry import Retry  # noqa: PLC0415
 
-        url = address if "://" in address else f"redis://{address}"
         deadline = time.monotonic() + START_TIMEOUT
         once = Retry(NoBackoff(), 0)  # its own pauses grow to seconds
-        with redis.Redis.from_url(url, socket_timeout=2.0, retry=once) as client:
+        with redis.Redis.from_url(redis_url(address), socket_timeout=2.0, retry=once) as client:
             while True:
                 try:
                     client.ping()
@@ -222,13 +167,13 @@ class Queue:
                     self._require_alive("redis")
                     if time.monotonic() > deadline:
                         raise QueueError(f"Redis does not answer: {error}") from error
-                    _pause()
+                    pause()
                 else:
                     return
 
     def _await(self, name: str, *, door: bool) -> None:
         deadline = time.monotonic() + START_TIMEOUT
-        while self._send("ping", {}, door=door, timeout=1.0) is None:
+        while self.send("ping", {}, door=door, timeout=1.0) is None:
             self._require_alive(name)
             if time.monotonic() > deadline:
                 tail = self.files.log_tail(name)
@@ -260,21 +205,9 @@ class Queue:
         if self.ask("status")["worker_environment_exists"]:
             return
         self.ask("environment_open")
-        found = self._settled(OPEN_TIMEOUT)
+        found = self.settled(OPEN_TIMEOUT)
         if not found["worker_environment_exists"]:
             raise QueueError(f"the session did not open: {self._why_not_open()}")
-
-    def _settled(self, timeout: float) -> dict[str, Any]:
-        """Wait until the environment is open or closed, not in between."""
-        deadline = time.monotonic() + timeout
-        while True:
-            _pause()
-            found = self.ask("status")
-            busy = ("creating_environment", "closing_environment", "destroying_environment")
-            if found["manager_state"] not in busy:
-                return found
-            if time.monotonic() > deadline:
-                raise QueueError(f"the environment is still in '{found['manager_state']}'")
 
     def _why_not_open(self) -> str:
         lines = self.files.log_tail("manager", 200).splitlines()
@@ -299,17 +232,21 @@ class Queue:
         QueueError
             If nothing has died, or its environment cannot be replaced.
         """
+        with self._alone():
+            return self._recover()
+
+    def _recover(self) -> list[dict[str, Any]]:
         found = self.status()
         if found.gone:
             if "manager" in found.gone:
                 _end(*self._remains())
-            self.up()
+            self._up()
             if not self.status().worker_lost:  # the gateway and the worker may die in one night
                 return list(self.ask("queue_get")["items"])
         elif not found.worker_lost:
             raise QueueError("neither worker nor manager is lost; nothing was changed")
         self.ask("environment_destroy")
-        self._settled(CLOSE_TIMEOUT)
+        self.settled(CLOSE_TIMEOUT)
         # killed in mid-sentence, it may have left half a message to the manager, or the lock of
         # the console's queue taken: pipes and locks begin anew, the items are in Redis
         state = self.files.state()
@@ -341,6 +278,10 @@ class Queue:
         QueueError
             If a plan runs and ``now`` is not given.
         """
+        with self._alone():
+            self._down(now=now)
+
+    def _down(self, *, now: bool) -> None:
         state = self.files.state()
         if state is None:
             return
@@ -371,28 +312,19 @@ class Queue:
         with contextlib.suppress(QueueError):
             if not status.worker_lost:
                 self.ask("environment_close", door=False)
-                if not self._settled(CLOSE_TIMEOUT)["worker_environment_exists"]:
+                if not self.settled(CLOSE_TIMEOUT)["worker_environment_exists"]:
                     return
         with contextlib.suppress(QueueError):  # its process is ended next in any case
             self.ask("environment_destroy", door=False)
-            self._settled(CLOSE_TIMEOUT)
+            self.settled(CLOSE_TIMEOUT)
 
     def _abort(self, told: dict[str, Any]) -> None:
         with contextlib.suppress(QueueError):
             if told["manager_state"] != "paused":
                 self.ask("re_pause", door=False, option="immediate")
-                self._until(lambda s: s["manager_state"] in ("paused", "idle"))
+                self.until(lambda s: s["manager_state"] in ("paused", "idle"))
             self.ask("re_abort", door=False)
-            self._until(lambda s: s["manager_state"] == "idle")
-
-    def _until(self, reached: Callable[[dict[str, Any]], bool]) -> None:
-        deadline = time.monotonic() + CLOSE_TIMEOUT
-        while not reached(self.ask("status")) and time.monotonic() < deadline:
-            _pause()
-
-
-def _pause() -> None:
-    _NEVER.wait(POLL)
+            self.until(lambda s: s["manager_state"] == "idle")
 
 
 def _end(*processes: psutil.Process) -> None:

@@ -81,6 +81,7 @@ class QueueFiles:
         self.permissions = self.home / "user_group_permissions.yaml"
         self.existing = self.home / "existing_plans_and_devices.yaml"
         self.client_environment = self.home / "client.env"
+        self.lock = self.home / "lock"
         self._keys = self.home / "keys.json"
         self._state = self.home / "state.json"
         self._worker = self.home / "worker.json"

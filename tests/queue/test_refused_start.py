@@ -1,0 +1,89 @@
+"""What `queue up` refuses, before it starts anything."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from nucleation_bluesky.session.config import Configuration, QueueConfig
+from nucleation_bluesky.session.queue.control import Queue
+from nucleation_bluesky.session.queue.parts import QueueError
+from nucleation_bluesky.storage.server_files import try_lock
+
+
+def queue_of(tmp_path, **entries):
+    entries = {"control_port": 0, "info_port": 0, **entries}
+    config = Configuration(data_directory=tmp_path / "data", queue=QueueConfig(**entries))
+    return Queue(config, None, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not an address:abc/x",
+        b"http://127.0.0.1:1",
+        b"unix:///tmp/redis",
+        b":secret@127.0.0.1:port/0",
+        b"\xff\xfe",
+    ],
+)
+def test_an_address_that_is_none(tmp_path, content):
+    named = tmp_path / "redis.txt"
+    named.write_bytes(content)
+    queue = queue_of(tmp_path, redis_file=named)
+    with pytest.raises(QueueError, match="holds no address of a Redis; write for instance") as told:
+        queue.up()
+    assert "secret" not in str(told.value)
+    assert queue.files.state() is None  # nothing was started
+
+
+@pytest.mark.parametrize("scheme", ["", "redis://"])
+def test_an_address_is_given_to_the_manager_without_its_scheme(tmp_path, scheme):
+    """The stock manager ends where it has one."""
+    named = tmp_path / "redis.txt"
+    named.write_text(f"{scheme}:secret@127.0.0.1:6379/3\n")
+    queue = queue_of(tmp_path, redis_file=named)
+    assert queue._redis_address(queue._new_state()) == ":secret@127.0.0.1:6379/3"
+
+
+def test_a_file_of_the_address_that_is_not_there(tmp_path):
+    queue = queue_of(tmp_path, redis_file=tmp_path / "nothing")
+    with pytest.raises(QueueError, match=r"cannot read .*No such file"):
+        queue.up()
+    assert queue.files.state() is None
+
+
+def test_one_command_at_a_time(tmp_path):
+    """Two at once would start two of everything, and remember one."""
+    queue = queue_of(tmp_path)
+    queue.down()  # there is none: nothing to do
+    assert not queue.files.home.exists()
+    queue.files.prepare()
+    lock = os.open(queue.files.lock, os.O_RDWR | os.O_CREAT)
+    assert try_lock(lock)
+    for command in (queue.up, queue.recover, queue.down):
+        with pytest.raises(QueueError, match="another command is starting or ending this queue"):
+            command()
+    os.close(lock)
+    assert queue.files.state() is None
+    queue.down()
+
+
+def test_a_command_that_was_killed_holds_nothing(tmp_path):
+    queue = queue_of(tmp_path)
+    queue.files.prepare()
+    program = (
+        "import os, sys\nfrom nucleation_bluesky.storage.server_files import try_lock\n"
+        "print(try_lock(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(queue.files.lock)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout.readline() == "True\n"
+        with pytest.raises(QueueError, match="another command"):
+            queue.down()
+        other.kill()
+    queue.down()
