@@ -65,6 +65,10 @@ def particles(
         for target in (out, overlay):
             if target is not None and not target.resolve().parent.is_dir():
                 fail(f"there is no folder {target.resolve().parent} to write {target.name} to")
+            if target is not None and target.resolve() == image.resolve():
+                fail(f"{target} is the image itself: write to another file")
+        if overlay is not None and overlay.resolve() == out.resolve():
+            fail(f"--out and --overlay are both {out}: give two names")
         read = read_micrograph(image, page)
         size = read.pixel_size if pixel_size is None else pixel_size
         if size is not None and not size > 0:
@@ -109,6 +113,10 @@ def _limit(text: str | None, power: int, size: float | None, option: str) -> flo
 
 def _tell(read: Micrograph, table: ParticleTable, given: bool, out: Path) -> None:
     """Print what was found."""
+    if read.filled:
+        console.print(
+            f"{read.filled} pixels hold no finite value: the median grey stands in", style="yellow"
+        )
     size = table.pixel_size
     if given:
         console.print(f"pixel size {_length(size)} (as given)")

@@ -34,12 +34,15 @@ class Micrograph:
         m, where the file states it.
     pixel_size_source : str
         Where the pixel size was found; empty where it was not.
+    filled : int
+        Pixels without a finite value, which hold the median grey here.
     """
 
     grey: np.ndarray
     colour: np.ndarray | None
     pixel_size: float | None
     pixel_size_source: str
+    filled: int = 0
 
 
 def read_micrograph(path: str | Path, page: int | None = None) -> Micrograph:
@@ -65,7 +68,12 @@ def read_micrograph(path: str | Path, page: int | None = None) -> Micrograph:
     else:
         array, size, source = _read_other(path, page)
     grey, colour = _split(array, path)
-    return Micrograph(grey, colour, size, source)
+    missing = ~np.isfinite(grey)
+    if missing.all():
+        raise MicrographError(f"{path}: no finite grey value in the image")
+    if missing.any():
+        grey = np.where(missing, np.median(grey[~missing]), grey)
+    return Micrograph(grey, colour, size, source, int(missing.sum()))
 
 
 def _read_tiff(path: Path, page: int | None) -> tuple[np.ndarray, float | None, str]:
@@ -132,10 +140,6 @@ def _split(array: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray | None
         raise MicrographError(f"{path}: {array.shape} is not one image; give a grey or RGB image")
     if min(grey.shape) < 16:
         raise MicrographError(f"{path}: {grey.shape[1]} x {grey.shape[0]} pixels are too few")
-    if not np.isfinite(grey).all():
-        if not np.isfinite(grey).any():
-            raise MicrographError(f"{path}: no finite grey value in the image")
-        grey = np.where(np.isfinite(grey), grey, np.nanmedian(grey[np.isfinite(grey)]))
     return grey, colour
 
 

@@ -139,6 +139,9 @@ def test_nothing_on_an_empty_image():
         (np.zeros((4, 4, 3)), {}, "dimensions"),
         (np.zeros((4, 40)), {}, "too small"),
         (np.full((40, 40), np.nan), {}, "finite"),
+        (np.eye(40) * 1j, {}, "complex128 are no grey values"),
+        (np.full((40, 40), "a"), {}, "no grey values"),
+        (np.eye(40), {"colour": np.ones((3, 3, 3))}, r"colour has the shape \(3, 3, 3\)"),
         (np.eye(40), {"polarity": "grey"}, "polarity"),
         (np.eye(40), {"pixel_size": -1.0}, "pixel size"),
         (np.eye(40), {"max_area": 0.0}, "max_area"),
@@ -148,6 +151,24 @@ def test_nothing_on_an_empty_image():
 def test_bad_input(image, options, word):
     with pytest.raises(ValueError, match=word):
         find_particles(image, **options)
+
+
+def test_a_steep_ground_is_not_taken_for_two_levels():
+    y, x = np.mgrid[:128, :128]
+    rng = np.random.default_rng(0)
+    image = 3.0 * x / 128 + 0.02 * rng.normal(size=x.shape)
+    for cy, cx in ((30, 30), (30, 90), (90, 40), (95, 95)):
+        image[np.hypot(y - cy, x - cx) < 12] += 0.6
+    table = find_particles(image)
+    assert table.count == 4
+    assert table.mean_diameter == pytest.approx(24, rel=0.06)
+
+
+def test_particles_larger_than_the_picture_are_in_doubt():
+    y, x = np.mgrid[:128, :128]
+    image = (np.hypot(y - 64, x - 64) < 82) + 0.02 * np.random.default_rng(0).normal(size=x.shape)
+    found = segment_image(image)
+    assert any("cut by the edge of the picture" in doubt for doubt in found.doubts)
 
 
 def winding_chains(centres, radius, pitch, rng):

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from nucleation_bluesky.cli.app import app
+from nucleation_bluesky.cli.app import app, load
 from nucleation_bluesky.storage.micrographs import MicrographError, read_micrograph
 from PIL import Image
 from typer.testing import CliRunner
 
+load("particles")
 runner = CliRunner()
 COLUMNS = [
     "label",
@@ -151,9 +152,21 @@ def test_errors_are_one_sentence(tmp_path, picture):
         ([good, "--out", out, "--min-diameter", "20 nm"], "--pixel-size"),
         ([good, "--out", out, "--max-area", "lots"], "--pixel-size"),
         ([good, "--out", out, "--polarity", "grey"], "polarity"),
+        ([good, "--out", good], "the image itself"),
+        ([good, "--out", out, "--overlay", good], "the image itself"),
+        ([good, "--out", out, "--overlay", out], "give two names"),
     ):
         result = invoke(*arguments)
         assert result.exit_code != 0, arguments
         assert isinstance(result.exception, SystemExit), arguments
         assert word in " ".join(result.output.replace("│", " ").split()), arguments
     assert not out.exists()
+
+
+def test_pixels_without_a_value_are_told(tmp_path, picture):
+    image = picture.astype(np.float32)
+    image[5:8, 5:9] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    result = invoke(tmp_path / "a.tif", "--out", tmp_path / "p.csv")
+    assert result.exit_code == 0
+    assert "12 pixels hold no finite value" in " ".join(result.output.split())

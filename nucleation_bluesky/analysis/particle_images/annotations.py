@@ -16,6 +16,16 @@ FLAT = 0.05
 COLOURED = 0.2
 # widest stroke of a letter over its height, that of heavy type
 BOLD = 0.36
+# share of a stroke that has the grey of the ink itself
+CORE = 0.2
+# letters of one line are at least this high against the highest (x-height over cap height is 0.7)
+ALIKE = 0.6
+# and stand on one level within this share of their height
+LEVEL = 0.1
+# marks like letters elsewhere, by area, that speak against a pair of letters
+ELSEWHERE = 2.0
+# letters of one height that are a line of text even where none has the grey of the ink
+LINE = 5
 
 
 @dataclass(frozen=True)
@@ -66,9 +76,32 @@ def annotation_mask(image: np.ndarray, colour: np.ndarray | None = None) -> np.n
     if colour is not None:
         mask |= _coloured(np.asarray(colour, dtype=float))
     gradient = np.hypot(ndimage.sobel(unit, 0), ndimage.sobel(unit, 1)) / 8
-    for extreme in (unit <= FLAT, unit >= 1 - FLAT):
-        mask |= _drawn(extreme & ~mask, unit, gradient)
-    return mask
+    middle = float(np.median(unit[~mask])) if not mask.all() else 0.5
+    drawn = mask.copy()
+    for ink, step in ((0.0, middle), (1.0, 1 - middle)):
+        core = _inked(unit, ink, FLAT) & ~mask
+        drawn |= _drawn(core, ink, unit, gradient)
+        if step > 4 * FLAT:
+            # blur leaves thin strokes the grey of the ink in their middle only, or nowhere
+            wide = _inked(unit, ink, step / 2) & ~mask
+            drawn |= _drawn(_with_core(wide, core), ink, unit, gradient)
+            drawn |= _drawn(wide, ink, unit, gradient, fewest=LINE)
+    return drawn
+
+
+def _inked(unit: np.ndarray, ink: float, reach: float) -> np.ndarray:
+    """Return the pixels within reach of the grey of the ink."""
+    return np.asarray(np.abs(unit - ink) <= reach)
+
+
+def _with_core(wide: np.ndarray, core: np.ndarray) -> np.ndarray:
+    """Return the components of a mask that are ink for a good part of their area."""
+    labels = np.asarray(measure.label(wide, connectivity=2))
+    area = np.bincount(labels.ravel())
+    held = np.bincount(labels[core], minlength=area.size)
+    keep = held >= CORE * area
+    keep[0] = False
+    return keep[labels]
 
 
 def _bands(unit: np.ndarray) -> np.ndarray:
@@ -102,35 +135,98 @@ def _coloured(colour: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.binary_dilation(drawn, iterations=3))
 
 
-def _drawn(extreme: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Return the scale bars, boxes and lines of text among the components of one extreme grey."""
+def _drawn(
+    extreme: np.ndarray, ink: float, unit: np.ndarray, gradient: np.ndarray, fewest: int = 1
+) -> np.ndarray:
+    """Return the scale bars, boxes and lines of text among the components of one extreme grey.
+
+    Only lines of ``fewest`` letters of one height, if more than one is asked for.
+    """
     out = np.zeros(unit.shape, dtype=bool)
     labels = np.asarray(measure.label(extreme, connectivity=2))
     marks = _marks(labels, unit, gradient)
+    bars = _bars(marks, unit)
+    lines = _text(marks, bars, *unit.shape)
+    if fewest > 1:
+        boxes, bars = [], []
+        lines = [line for line in lines if _like_text(line, *unit.shape)]
+        lines = [line for line in lines if _alike(line) >= fewest]
+    else:
+        boxes = [m for m in marks if _is_box(m, labels, unit)]
+    for m in boxes:
+        out[m.top : m.bottom, m.left : m.right] = True
+    for m in bars + [m for line in lines for m in line]:
+        _paint(out, m, labels, ink, unit)
+    # dots and dashes of the text, and the halo that anti-aliasing and JPEG leave
+    return np.asarray(ndimage.binary_dilation(out, np.ones((3, 3)), iterations=3))
+
+
+def _bars(marks: list[_Mark], unit: np.ndarray) -> list[_Mark]:
+    """Return the marks that are scale bars."""
     rows, cols = unit.shape
-    bars = [
+    return [
         m
         for m in marks
         if m.width >= max(4 * m.height, 0.04 * cols) and m.fill > 0.85 and m.height < 0.05 * rows
     ]
-    boxes = [m for m in marks if _is_box(m, labels, unit)]
-    for m in boxes:
-        out[m.top : m.bottom, m.left : m.right] = True
-    text = [m for m in marks if m.sharp and 5 <= m.height <= 0.16 * rows and m.width < 0.3 * cols]
-    text = [m for m in text if m not in bars]
-    drawn = list(bars)
-    for line in _lines(text):
-        branched = sum(not m.compact for m in line)
-        near = any(_close(m, b) for m in line for b in bars)
-        letters = branched and (len(line) > 1 or _in_corner(line[0], rows, cols))
-        if near or (letters and branched >= 0.5 * len(line)):
-            drawn += line
-    for m in drawn:
-        out[m.top : m.bottom, m.left : m.right] |= (
-            labels[m.top : m.bottom, m.left : m.right] == m.label
-        )
-    # dots and dashes of the text, and the halo that anti-aliasing and JPEG leave
-    return np.asarray(ndimage.binary_dilation(out, np.ones((3, 3)), iterations=3))
+
+
+def _text(marks: list[_Mark], bars: list[_Mark], rows: int, cols: int) -> list[list[_Mark]]:
+    """Return the lines of text: beside a scale bar, or letters by themselves."""
+    letters = [
+        m
+        for m in marks
+        if m.sharp and 5 <= m.height <= 0.16 * rows and m.width < 0.3 * cols and m not in bars
+    ]
+    labelled, alone = [], []
+    for line in _lines(letters):
+        if any(_close(m, b) for m in line for b in bars):
+            labelled.append(line)
+        elif _like_text(line, rows, cols):
+            alone.append(line)
+    taken = {m.label for line in labelled + alone for m in line} | {m.label for m in bars}
+    others = [m for m in marks if m.sharp and m.label not in taken]
+    return labelled + [line for line in alone if not _one_of_many(line, others, rows, cols)]
+
+
+def _paint(out: np.ndarray, mark: _Mark, labels: np.ndarray, ink: float, unit: np.ndarray) -> None:
+    """Add a mark and what is nearer to its ink than to its ground, up to half its height away."""
+    reach = mark.height // 2 + 1
+    window = (
+        slice(max(0, mark.top - reach), mark.bottom + reach),
+        slice(max(0, mark.left - reach), mark.right + reach),
+    )
+    own = labels[window] == mark.label
+    distance = np.abs(unit[window] - ink)
+    # a letter may lie on a particle of nearly its own grey, which must not be taken with it
+    away = np.logical_not(ndimage.binary_dilation(own, iterations=3)) & (distance > FLAT)
+    ground = float(np.percentile(distance[away], 25)) if away.any() else 0.0
+    near = distance < 0.5 * ground
+    out[window] |= ndimage.binary_dilation(own, iterations=reach, mask=near | own)
+
+
+def _like_text(line: list[_Mark], rows: int, cols: int) -> bool:
+    """Whether the marks of a line are letters by themselves, with no scale bar beside them."""
+    branched = sum(not m.compact for m in line)
+    if not branched or branched < 0.5 * len(line):
+        return False
+    return _alike(line) > 1 or any(_in_corner(m, rows, cols) for m in line)
+
+
+def _alike(line: list[_Mark]) -> int:
+    """Return how many marks of a line have about one height and stand on one level."""
+    tall = max(m.height for m in line)
+    high = [m for m in line if m.height >= ALIKE * tall]
+    return max(sum(abs(m.bottom - n.bottom) <= max(1, LEVEL * tall) for m in high) for n in high)
+
+
+def _one_of_many(line: list[_Mark], others: list[_Mark], rows: int, cols: int) -> bool:
+    """Whether a short line in the midst of the picture is some of many such things on it."""
+    if _alike(line) > 2 or any(_in_corner(m, rows, cols) for m in line):
+        return False
+    tall = max(m.height for m in line)
+    like = sum(m.area for m in others if m.height > 0.4 * tall)
+    return like > ELSEWHERE * sum(m.area for m in line)
 
 
 def _marks(labels: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> list[_Mark]:

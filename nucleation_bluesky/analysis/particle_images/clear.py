@@ -158,7 +158,10 @@ def by_threshold(smooth: np.ndarray, valid: np.ndarray, min_area: float) -> np.n
     mask = np.asarray(ndimage.binary_opening(mask))
     mask = morphology.remove_small_objects(mask, max_size=int(min_area))
     mask = morphology.remove_small_holes(mask, max_size=int(min_area)) & seen
-    if not (mask & valid).any() or _distinct(smooth, valid, mask & valid) < DISTINCT:
+    if not (mask & valid).any():
+        return None
+    # what a tilted ground explains better than two levels do is not two levels
+    if _distinct(smooth, valid, mask & valid) < max(DISTINCT, _tilt(smooth, valid)):
         return None
     rim = mask & np.logical_not(ndimage.binary_erosion(mask))
     slope = _slope(smooth)
@@ -229,6 +232,18 @@ def _distinct(smooth: np.ndarray, valid: np.ndarray, inside: np.ndarray) -> floa
         return 0.0
     levels = np.where(inside, smooth[inside].mean(), smooth[valid & ~inside].mean())
     return float(1 - np.var((smooth - levels)[valid]) / np.var(smooth[valid]))
+
+
+def _tilt(smooth: np.ndarray, valid: np.ndarray) -> float:
+    """Share of the variance that a plane explains."""
+    rows, cols = np.nonzero(valid)
+    grey = smooth[valid]
+    if rows.size < 3 or np.ptp(grey) == 0:
+        return 0.0
+    sides = np.stack([rows - rows.mean(), cols - cols.mean()])
+    with_grey = sides @ (grey - grey.mean())
+    slope = np.linalg.lstsq(sides @ sides.T, with_grey, rcond=None)[0]
+    return float(with_grey @ slope / (grey.size * np.var(grey)))
 
 
 def quality(smooth: np.ndarray, valid: np.ndarray, labels: np.ndarray) -> Quality:

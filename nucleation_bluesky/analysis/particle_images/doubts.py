@@ -7,6 +7,8 @@ from skimage import segmentation
 DISAGREE = 0.25
 # share of the particles that share a border with another
 TOUCHING = 0.5
+# share of the particles that the frame cuts
+CUT = 0.5
 # of the evidence for the two polarities
 UNDECIDED = 0.1
 # of the variance of the image: particles that explain less are not what one sees on it
@@ -51,6 +53,13 @@ def doubts(
         found.append(
             f"{100 * share:.0f} % of the particles touch or overlap another: "
             "where some are hidden, the count is a lower bound"
+        )
+    cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    cut = int(np.count_nonzero(cut))
+    if cut > CUT * n:
+        found.append(
+            f"{cut} of {n} are cut by the edge of the picture: particles may be larger than it, "
+            "and what was found the ground between them"
         )
     if polarity_margin < UNDECIDED:
         found.append(

@@ -87,10 +87,13 @@ def segment_image(
     Raises
     ------
     ValueError
-        If the image is not 2-D, is too small or holds values that are not finite.
+        If the image is not 2-D, is too small, holds what is no real and finite number, or what
+        goes with it has another shape.
     """
-    array = np.asarray(image, dtype=float)
-    _check(array, polarity)
+    array = _grey(image, polarity)
+    for name, other, size in (("colour", colour, (*array.shape, 3)), ("valid", valid, array.shape)):
+        if other is not None and np.shape(other) != size:
+            raise ValueError(f"{name} has the shape {np.shape(other)}: give {size}")
     usable = ~annotation_mask(array, colour) if valid is None else np.asarray(valid, dtype=bool)
     smallest = MIN_DIAMETER if min_diameter is None else max(1.5, min_diameter)
     if usable.sum() < 64 or np.ptp(array[usable]) == 0:
@@ -129,7 +132,12 @@ def segment_image(
     )
 
 
-def _check(array: np.ndarray, polarity: str) -> None:
+def _grey(image: np.ndarray, polarity: str) -> np.ndarray:
+    """Return the image as float, or say why it cannot be used."""
+    raw = np.asarray(image)
+    if raw.dtype.kind not in "buif":
+        raise ValueError(f"values of type {raw.dtype} are no grey values; give real numbers")
+    array = raw.astype(float)
     if polarity not in ("auto", "bright", "dark"):
         raise ValueError(f"polarity {polarity!r}: give auto, bright or dark")
     if array.ndim != 2:
@@ -138,6 +146,7 @@ def _check(array: np.ndarray, polarity: str) -> None:
         raise ValueError(f"an image of {array.shape[1]} x {array.shape[0]} pixels is too small")
     if not np.isfinite(array).all():
         raise ValueError("the image holds values that are not finite; fill or crop them first")
+    return array
 
 
 def _unit(array: np.ndarray, usable: np.ndarray) -> np.ndarray:
