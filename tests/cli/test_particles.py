@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from nucleation_bluesky.cli.app import app, load
+from nucleation_bluesky.cli.app import app
 from nucleation_bluesky.storage.micrographs import MicrographError, read_micrograph
 from PIL import Image
 from typer.testing import CliRunner
 
-load("particles")
 runner = CliRunner()
 COLUMNS = [
     "label",
