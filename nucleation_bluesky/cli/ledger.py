@@ -1,6 +1,7 @@
 """``nucleation-bluesky ledger``: exposures, samples and mounts. Reading changes nothing."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from nucleation_bluesky.cli.common import (
     fail,
     quantity_option,
 )
+from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.ledger.errors import LedgerError
 from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.ledger.records import Registration
@@ -33,6 +35,17 @@ def _open(config: Path | None, data: Path | None, *, read_only: bool) -> Ledger:
     if read_only and not path.exists():
         fail(f"there is no ledger at {path} yet; it is made by the first session")
     return Ledger(path, read_only=read_only)
+
+
+def _outcome(detail: Mapping[str, Any]) -> str:
+    """Why a site was burned, or how its ramp ended."""
+    if reason := detail.get("reason"):
+        return str(reason)
+    found = detail.get("termination", "")
+    try:
+        return Termination(int(found)).label.replace("_", " ")
+    except (TypeError, ValueError):  # of another version
+        return str(found)
 
 
 @ledger_app.command("show")
@@ -55,10 +68,10 @@ def show(
             table = Table("id", "x / um", "y / um", "state", "time", "outcome")
             for item in exposures[-last:]:
                 when = datetime.fromtimestamp(item.time).astimezone()
-                told = item.detail.get("reason") or item.detail.get("termination", "")
                 table.add_row(
                     *(str(item.id), f"{item.x * 1e6:.4f}", f"{item.y * 1e6:.4f}"),
-                    *(item.state.value.lower(), f"{when:%Y-%m-%d %H:%M:%S}", str(told)),
+                    *(item.state.value.lower(), f"{when:%Y-%m-%d %H:%M:%S}"),
+                    _outcome(item.detail),
                 )
             if exposures:
                 console.print(table)

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import typer
 from nucleation_bluesky.cli.app import app
-from nucleation_bluesky.ledger import filesystem
+from nucleation_bluesky.ledger import Ledger, SiteClaim, filesystem
 from typer.testing import CliRunner
 
 runner = CliRunner()
@@ -103,8 +103,18 @@ def test_ledger(tmp_path):
     assert invoke("ledger", "mount", "S1", *shift, "--data", tmp_path).exit_code == 0
     refused(invoke("ledger", "mount", "S1", "--registered", "--new-area", "--data", tmp_path),
             "not both")  # fmt: skip
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ends = [{"termination": 2.0}, {"termination": 99}, {}]
+        for number, end in enumerate(ends):
+            made = ledger.claim(SiteClaim("S1", 3, number * 1e-6, 0.0, "test"))
+            ledger.energise(made.id)
+            ledger.finish(made.id, end)
+        ledger.burn(ledger.claim(SiteClaim("S1", 3, 9e-6, 0.0, "test")).id, "tip lost")
     shown = invoke("ledger", "show", "S1", "--data", tmp_path)
     assert "mount 3" in shown.output
+    table = [line.split("│")[1:-1] for line in shown.output.splitlines() if "│ " in line]
+    outcomes = [row[-1].strip() for row in table[-4:]]
+    assert outcomes == ["current compliance", "99", "", "tip lost"]
 
 
 def test_journal(tmp_path):
