@@ -26,6 +26,7 @@ from nucleation_bluesky.storage.server_files import ServerFiles, ServerState, gi
 from nucleation_bluesky.storage.table_access import take_turns
 
 CATALOG = "catalog.db"
+MOST_RUNS = 1_000_000  # to which lists are counted
 POLL = 0.5  # s between looks at the registered users
 LAST_WORDS = 15.0  # s from the decision to end, for requests that still run
 logger = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ def configuration(files: ServerFiles, readable: list[str]) -> dict[str, Any]:
                 f"{serialize_netcdf.__module__}:{serialize_netcdf.__name__}",
             ),
         },
+        # sorted lists have a next page only as far as the server counts, 100 entries by default
+        "exact_count_limit": MOST_RUNS,
         "metrics": {"prometheus": False},
     }
 

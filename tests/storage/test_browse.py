@@ -317,3 +317,16 @@ def test_damaged_bytes_of_a_result_are_not_taken(house, runs, caplog):
         assert np.array_equal(
             maps(client[runs[1]], "damaged")["onset_bias"], result(5)["onset_bias"]
         )
+
+
+def test_a_sorted_list_is_whole_for_stock_clients(house):
+    """Tiled counts to 100 by default and names no page beyond; sorted lists ended there."""
+    many = house.client.create_container("many")
+    try:
+        for n in range(125):
+            many.create_container(f"{n:03}", metadata={"n": f"{n:03}"})
+        found = list(many.sort(("n", -1)).keys().page_size(30))
+        assert len(found) == 125
+        assert found == sorted(found, reverse=True)
+    finally:
+        many.delete(recursive=True)
