@@ -66,6 +66,7 @@ class Stream:
     seen: int = 0  # rows in the journal so far
     sent: int = 0
     externals: dict[str, External] = field(default_factory=dict)
+    early: list[dict[str, Any]] = field(default_factory=list)  # file rows announced before events
     node: Any = None
     table: Any = None
     arrays: dict[str, Any] = field(default_factory=dict)
@@ -121,6 +122,10 @@ class RunDocuments(DocumentRouter):
 
     def stop(self, doc: Any) -> None:
         """Keep the stop document."""
+        for stream in self.streams.values():
+            if stream.early:
+                self.note(f"stream '{stream.name}': the files hold rows of an event that never was")
+                stream.early.clear()
         doc = dict(doc)
         for text in doc.pop("_run_normalizer_notes", ()):
             self.note(text)
@@ -145,6 +150,10 @@ class RunDocuments(DocumentRouter):
         row.update({f"ts_{key}": value for key, value in doc["timestamps"].items()})
         stream.pending.append(row)
         stream.seen += 1
+        due = [early for early in stream.early if not _is_early(early, stream)]
+        stream.early = [early for early in stream.early if _is_early(early, stream)]
+        for datum in due:
+            self._count_rows(stream, datum)
         return doc
 
     def event_page(self, doc: Any) -> Any:
@@ -162,8 +171,18 @@ class RunDocuments(DocumentRouter):
         }
 
     def stream_datum(self, doc: Any) -> None:
-        """Count rows of a file."""
+        """Count rows of a file, in a stream with events no sooner than the event they belong to.
+
+        A session that dies in between leaves rows without event; clients cannot read a stream
+        whose columns have different lengths.
+        """
         stream = self._by_descriptor[doc["descriptor"]]
+        if stream.seen and _is_early(doc, stream):
+            stream.early.append(doc)
+        else:
+            self._count_rows(stream, doc)
+
+    def _count_rows(self, stream: Stream, doc: dict[str, Any]) -> None:
         resource = self._resources[doc["stream_resource"]]
         key = resource["data_key"]
         external = stream.externals.get(key)
@@ -177,6 +196,10 @@ class RunDocuments(DocumentRouter):
             resource["joined"] = True
         external.consolidator.consume_stream_datum(doc)
         external.changed = True
+
+
+def _is_early(datum: dict[str, Any], stream: Stream) -> bool:
+    return datum["seq_nums"]["stop"] - 1 > stream.seen
 
 
 def _with_large_chunks(resource: dict[str, Any]) -> dict[str, Any]:
