@@ -269,7 +269,7 @@ def exposed(made: Stack, sample: str) -> int:
         return len(ledger.exposures(sample))
 
 
-def in_tiled_twice(made: Stack) -> list[dict[str, int]]:
+def in_tiled_twice(made: Stack) -> list[dict[str, Any]]:
     """Every run against its journal, then everything delivered again and compared again."""
     files = CourierFiles(made.data / "journal")
     found = []
@@ -277,13 +277,15 @@ def in_tiled_twice(made: Stack) -> list[dict[str, int]]:
         report = made.run("nothing", wait=300.0).report(START + 300)
         client = connect(ensure_server(made.data))
         paths = journals(made.data / "journal")
-        same = [equal(one) for one in compare_all(client, paths, files=turn == 0)]
+        compared = compare_all(client, paths, files=turn == 0)
+        same = [equal(one) for one in compared]
         if turn == 0 and paths:  # and as a user reads
             same[-1] = same[-1] and equal(compare(client, paths[-1]))
         found.append(
             {
                 "runs": len(same),
                 "different": same.count(False),
+                "differences": [one for one in compared if not equal(one)],
                 "undelivered": sum(not files.delivered(path) for path in paths),
                 "delivered": int(bool(report.get("delivered"))),
             }
