@@ -5,7 +5,9 @@ from typing import Any
 from sqlalchemy.pool import QueuePool
 from tiled.storage import SQLStorage, parse_storage
 
-LONGEST_WAIT = 60.0  # s for the requests in front
+# s for the requests in front; less than the courier waits for an answer, so that nothing is written
+# after it has given a request up
+LONGEST_WAIT = 8.0
 
 
 def take_turns(uri: str) -> SQLStorage:
