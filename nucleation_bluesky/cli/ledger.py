@@ -44,7 +44,7 @@ def _outcome(detail: Mapping[str, Any]) -> str:
     found = detail.get("termination", "")
     try:
         return Termination(int(found)).label.replace("_", " ")
-    except (TypeError, ValueError):  # of another version
+    except (TypeError, ValueError, OverflowError):  # of another version
         return str(found)
 
 

@@ -89,8 +89,6 @@ def _in_si(number: float, written: str, unit: str) -> float:
     if (factor := _factors(unit).get(written)) is not None:
         return number * factor
     quantity = unit_registry().Quantity(number, written)
-    if quantity.unitless and unit:
-        return float(quantity.magnitude)
     return float(quantity.to(unit or "dimensionless").magnitude)
 
 

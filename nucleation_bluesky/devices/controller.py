@@ -236,10 +236,14 @@ class Controller(Device):
         self.owner.command(owner)
         holder = self.owner.get()
         if holder != owner:
-            raise OwnedByOtherError(
-                f"the instrument at {self.prefix} is owned by session '{holder}', whose heartbeat "
-                "is alive; close that session first"
-            )
+            raise self.owned_by(holder)
+
+    def owned_by(self, holder: str) -> OwnedByOtherError:
+        """Return the error that says who has the instrument."""
+        return OwnedByOtherError(
+            f"the instrument at {self.prefix} is owned by session '{holder}', whose heartbeat "
+            "is alive; close that session first"
+        )
 
     def release(self, owner: str) -> None:
         """Give the instrument up if ``owner`` holds it."""

@@ -24,8 +24,8 @@ CURVE_POINTS = 600
 LAST_POINTS = 20  # never thinned
 # by role: quantity of the map, the first that a run has
 SHOWN = (("stop_bias", "V"), ("charge", "C"))
-# by role: waveforms of the last site; the first is the abscissa
 LEAST_INTERVAL = 0.2  # s between two pictures: drawing one takes about as long
+# by role: waveforms of the last site; the first is the abscissa
 CURVES = (("bias", "current", "height"), ("potential", "current", "z"))
 
 

@@ -66,6 +66,9 @@ class NotebookMap:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # an interrupt of the kernel is for the RunEngine alone
             )
+        except OSError:
+            os.close(reading)
+            raise
         finally:
             os.close(writing)
         self._pictures = Connection(reading, writable=False)

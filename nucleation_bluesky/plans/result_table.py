@@ -9,7 +9,7 @@ import numpy as np
 from nucleation_bluesky.contract.enums import Termination
 from nucleation_bluesky.plans.results import TRIPPED, RampResult
 
-EXPOSURE_LENGTH = 64  # characters of an exposure's token, at most
+EXPOSURE_LENGTH = 64  # characters of an exposure's token that are kept; ours have 32
 _KINDS: dict[Any, Any] = {
     float: np.float64, int: np.int64, Termination: np.int16, str: f"S{EXPOSURE_LENGTH}",
 }  # fmt: skip
@@ -46,7 +46,8 @@ class ResultTable(Mapping[int, RampResult]):
         """
         if site in self:
             raise ValueError(f"site {site} has a result already")
-        values = (getattr(result, name) for name in _FIELDS)
+        values = [getattr(result, name) for name in _FIELDS]
+        values = [v.encode("ascii", "replace") if isinstance(v, str) else v for v in values]
         self._rows[self._n] = (site, *values)
         self._n += 1
 

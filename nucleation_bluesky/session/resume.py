@@ -59,6 +59,9 @@ def resume(session: Session, which: str | int, *, register: bool = True) -> MsgG
             f"'{session.config.sample.name}' mounted; name the sample in the configuration"
         )
     arguments = {k: v for k, v in start["plan_args"].items() if k not in OWN_ARGUMENTS}
+    listed = arguments.get("sites") or arguments.get("site_file")
+    if listed and arguments.get("order") in ("raster", "snake"):
+        arguments["order"] = "given"  # what versions that did not refuse it took it for
     if name in LANDINGS:
         # sites lie micrometres apart: drift since then does not matter
         return LANDINGS[name](

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 5
-LEASE_MARGIN = 0.5  # s after which a dead session has certainly let go of its instrument
+LEASE_MARGIN = 0.5  # s beyond its timeout after which a heart that is not heard has stopped
+SAFE_PATIENCE = 15.0  # s for the exposure of a dead session to end; a pipette withdraws first
+LOOK = 0.1  # s between looks at another session's heart
 _NEVER = threading.Event()
 SENSORS = ("amplifier", "electrometer", "z")  # parts recorded in the baseline of every run
 
@@ -185,9 +187,7 @@ class Session:
         self.instrument = self._make_instrument()
         # the channels are closed before a virtual instrument ends, else libca complains
         self._exit.callback(self.instrument.destroy)
-        self._become_owner()
-        self._exit.callback(self._release)
-        self._apply_safety()
+        self.instrument.connect()
         limits = self.config.limits
         for device in self.instrument.exposers:
             device.bias_limits = (limits.bias_low, limits.bias_high)
@@ -203,27 +203,43 @@ class Session:
             logger.warning("the instrument was not given up: %s", error)
 
     def _become_owner(self) -> None:
-        """Take the instrument; a session that died lets go of it with its last heartbeat."""
+        """Take the instrument; a session that died lets go of it with its last heartbeat.
+
+        Nothing is written while another session lives: a refusal would show as a fault of its
+        instrument, and a write in a pause of its heart would take the instrument away.
+        """
         from nucleation_bluesky.devices.errors import OwnedByOtherError  # noqa: PLC0415
 
-        self.instrument.connect()
-        last_beat = self.instrument.controller.heartbeat_timeout.get() + LEASE_MARGIN
-        deadline = time.monotonic() + max(self._patience, last_beat)
-        told = False
+        controller = self.instrument.controller
+        began = time.monotonic()
+        deadline = began + self._patience
         while True:
-            try:
-                self.instrument.controller.acquire(self.owner)
-            except OwnedByOtherError as error:
-                if time.monotonic() >= deadline:
-                    raise
-                if not told:
-                    told = True
-                    self._say(
-                        f"waiting {last_beat:.1f} s at most, for a session that died: {error}"
-                    )
-                _NEVER.wait(0.2)
-            else:
-                return
+            holder = controller.owner.get()
+            if not holder or not self._lives(holder):
+                try:
+                    controller.acquire(self.owner)
+                except OwnedByOtherError:
+                    if time.monotonic() >= max(deadline, began + SAFE_PATIENCE):
+                        raise
+                else:
+                    return
+            elif time.monotonic() >= deadline:
+                raise controller.owned_by(holder)
+            _NEVER.wait(LOOK)
+
+    def _lives(self, holder: str) -> bool:
+        """Whether the owner's heart beats; told by its first beat, or by its silence."""
+        controller = self.instrument.controller
+        silence = controller.heartbeat_timeout.get() + LEASE_MARGIN
+        beat, since = controller.heartbeat.get(), time.monotonic()
+        self._say(f"listening for {silence:.1f} s at most whether session '{holder}' lives")
+        while time.monotonic() - since < silence:
+            _NEVER.wait(LOOK)
+            if controller.owner.get() != holder:
+                return False
+            if controller.heartbeat.get() != beat:
+                return True
+        return False
 
     def _make_instrument(self) -> Any:
         waveforms = self.data / "waveforms"
@@ -284,13 +300,13 @@ class Session:
         self.journal.attach(self.RE)
 
     def _take_instrument(self) -> None:
-        controller = self.instrument.controller
-        safety = self.config.safety
-        self.heartbeat = Heartbeat(
-            self.RE.loop, controller.beat, safety.heartbeat_timeout / BEATS_PER_TIMEOUT
-        )
-        self.heartbeat.start()
+        period = self.config.safety.heartbeat_timeout / BEATS_PER_TIMEOUT
+        self.heartbeat = Heartbeat(self.RE.loop, self.instrument.controller.beat, period)
+        self._become_owner()
+        self._exit.callback(self._release)
+        self.heartbeat.start()  # at once: who does not beat is taken for dead
         self._exit.callback(self.heartbeat.stop)
+        self._apply_safety()
         sites = self.config.sites
         positioner = self.instrument.positioner
         positioner.frame_uncertainty.put(sites.position_uncertainty)

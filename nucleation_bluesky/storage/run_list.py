@@ -1,5 +1,6 @@
 """Runs of a server by plain HTTP: as `find_runs` gives them, without the imports of its clients."""
 
+import logging
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ from tiled.query_registration import default_query_registry
 from nucleation_bluesky.storage.runs import LATEST_FIRST, RunFilter, RunInfo, describe_run
 from nucleation_bluesky.storage.server import ServerError, ServerInfo, named, time_limits
 
+logger = logging.getLogger(__name__)
 PAGE = 100  # entries of one answer; a server gives no more than 300
 
 
@@ -40,27 +42,35 @@ def list_runs(
         "sort": [f"-{key}" if direction < 0 else key],
     }
     size, last = PAGE if limit is None else min(limit, PAGE), False
-    found: list[RunInfo] = []
+    found: dict[str, RunInfo] = {}  # by uid: a run that starts meanwhile moves the others on
+    place = 0
     with httpx.Client(
         headers={"Authorization": f"Apikey {server.api_key}"} if server.api_key else {},
         timeout=time_limits(timeout),
         follow_redirects=True,
+        trust_env=False,  # no proxy of the environment gets to see the key
     ) as client:
         while not last and (limit is None or len(found) < limit):
             # by number: a server that counts no further than it must gives no next page
-            page = {"page[offset]": [str(len(found))], "page[limit]": [str(size)]}
+            page = {"page[offset]": [str(place)], "page[limit]": [str(size)]}
             try:
                 with named(server):
                     answer = client.get(f"{server.api}/search/", params=asked | page)
                     answer.raise_for_status()
-                told = answer.json()
-                found += [describe_run(entry["attributes"]["metadata"]) for entry in told["data"]]
-                last = len(told["data"]) < size
+                entries = [entry["attributes"]["metadata"] for entry in answer.json()["data"]]
             except (ValueError, LookupError, TypeError) as error:
                 raise ServerError(
                     f"what answers at {server.uri} is no Tiled server with runs; check the address"
                 ) from error
-    return found[:limit]
+            for metadata in entries:
+                try:
+                    run = describe_run(metadata)
+                except (ValueError, LookupError, TypeError) as error:
+                    logger.warning("a run whose metadata are damaged is left out: %r", error)
+                else:
+                    found.setdefault(run.uid, run)
+            place, last = place + len(entries), len(entries) < size
+    return list(found.values())[:limit]
 
 
 def encoded(queries: list[Any]) -> dict[str, list[str]]:

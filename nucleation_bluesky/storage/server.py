@@ -92,7 +92,7 @@ def named(info: ServerInfo) -> Iterator[None]:
     """
     try:
         yield
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerError(
             f"the Tiled server at {info.uri} cannot be used ({type(error).__name__}); "
             "check the address, the key and whether the server is running"

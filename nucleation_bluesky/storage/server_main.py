@@ -15,6 +15,8 @@ from typing import Any
 
 import uvicorn
 import yaml
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 from tiled.config import parse_configs
 from tiled.server.app import build_app_from_config
 
@@ -23,7 +25,7 @@ from nucleation_bluesky.storage.catalog_database import prepare_database
 from nucleation_bluesky.storage.hdf5_adapter import BlockwiseAdapter
 from nucleation_bluesky.storage.netcdf_export import serialize_netcdf
 from nucleation_bluesky.storage.server_files import ServerFiles, ServerState, give_way
-from nucleation_bluesky.storage.table_access import take_turns
+from nucleation_bluesky.storage.table_access import NoTurnError, Turns
 
 CATALOG = "catalog.db"
 MOST_RUNS = 1_000_000  # to which lists are counted
@@ -104,6 +106,11 @@ def _tables(files: ServerFiles) -> str:
     return f"duckdb:///{files.home / 'tables.duckdb'}"
 
 
+async def _busy(_request: Request, error: Exception) -> Response:
+    """Answer as a server in trouble: the courier tries again without blaming the run."""
+    return JSONResponse({"detail": f"the tables are busy: {error}"}, status_code=503)
+
+
 def _end_in_time() -> None:
     """Start the clock for the end: a request that never returns would keep the process for ever."""
 
@@ -160,10 +167,11 @@ def _take_leave(files: ServerFiles) -> bool:
 
 async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None:
     files.config.write_text(yaml.safe_dump(configuration(files, readable), sort_keys=False))
-    take_turns(_tables(files))
+    turns = Turns(_tables(files))
     config = parse_configs(files.config)
     config.authentication.single_user_api_key = files.api_key()
     app = build_app_from_config(config)
+    app.add_exception_handler(NoTurnError, _busy)
     previous = files.state()
     sock = _listen(previous.port if previous else 0)
     port = sock.getsockname()[1]
@@ -176,6 +184,7 @@ async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None
 
     def leave(_: asyncio.Task[None]) -> None:
         server.should_exit = True  # a server that nobody watches would never end
+        turns.end()
         _end_in_time()
 
     watch.add_done_callback(leave)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sqlalchemy.exc import TimeoutError as NoTurnError
 from sqlalchemy.pool import QueuePool
 from tiled.storage import SQLStorage, parse_storage
 
@@ -10,31 +11,47 @@ from tiled.storage import SQLStorage, parse_storage
 LONGEST_WAIT = 8.0
 
 
-def take_turns(uri: str) -> SQLStorage:
-    """Let the requests of this process use the tables of a DuckDB file one after the other.
+class Turns:
+    """Lets the requests of this process use the tables of a DuckDB file one after the other.
 
     Tiled gives every thread the same DuckDB connection. A row appended while another thread reads
     then ends that reader's transaction: errors, requests that never return, at worst a crash of
-    the process. A pool that holds this one connection lends it to one thread at a time.
+    the process. A pool that holds one connection lends it to one thread at a time.
 
     Parameters
     ----------
     uri : str
-        As in ``writable_storage`` of the server's configuration; call this before the server is
+        As in ``writable_storage`` of the server's configuration; to be made before the server is
         built, which then finds the same storage.
 
-    Returns
-    -------
-    SQLStorage
-        Tiled's shared object for this address.
+    Raises
+    ------
+    TypeError
+        If this is not the address of SQL tables.
     """
-    storage = parse_storage(uri)
-    if not isinstance(storage, SQLStorage):
-        raise TypeError(f"{uri} is not an address of SQL tables")
-    # the attribute is what Tiled computes at first use and keeps; the test of the server with
-    # readers beside a writer fails if a new version does it otherwise
-    make: Any = storage.create_adbc_connection
-    storage.__dict__["_connection_pool"] = QueuePool(
-        make, pool_size=1, max_overflow=0, timeout=LONGEST_WAIT
-    )
-    return storage
+
+    def __init__(self, uri: str) -> None:
+        storage = parse_storage(uri)
+        if not isinstance(storage, SQLStorage):
+            raise TypeError(f"{uri} is not an address of SQL tables")
+        make: Any = storage.create_adbc_connection
+        self._pool = QueuePool(make, pool_size=1, max_overflow=0, timeout=LONGEST_WAIT)
+        self._ended = False
+        # where Tiled keeps its own pool, and disposes of it at its end; the test of the server with
+        # readers beside a writer fails where a new version does it otherwise
+        storage.__dict__["_connection_pool"] = self._pool
+        storage.__dict__["connect"] = self._connect
+        self.storage = storage
+
+    def end(self) -> None:
+        """Give no more turns.
+
+        After its end Tiled would open the file a second time for a request that comes late, beside
+        one that is still under way; two connections would not see each other's rows.
+        """
+        self._ended = True
+
+    def _connect(self) -> Any:
+        if self._ended:
+            raise NoTurnError("the server is ending")
+        return self._pool.connect()

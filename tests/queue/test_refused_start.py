@@ -63,8 +63,9 @@ def test_one_command_at_a_time(tmp_path):
     lock = os.open(queue.files.lock, os.O_RDWR | os.O_CREAT)
     assert try_lock(lock)
     for command in (queue.up, queue.recover, queue.down):
-        with pytest.raises(QueueError, match="another command is starting or ending this queue"):
+        with pytest.raises(QueueError, match="is starting or ending this queue"):
             command()
+    queue.down(now=True)  # the way out of a command that hangs
     os.close(lock)
     assert queue.files.state() is None
     queue.down()

@@ -36,6 +36,8 @@ def test_good(text, unit, value):
         ("((", "V", "is not a quantity"),
         ("__import__('os')", "V", "is not a quantity"),
         (True, "V", "is not"),
+        ("5 %", "V", "is not in units of V"),
+        ("3 ppm", "A", "is not in units of A"),
         ("nan", "V", "not finite"),
         ("nan V", "V", "not finite"),
         ("inf", "A", "not finite"),

@@ -4,6 +4,7 @@ import shutil
 
 import psutil
 import pytest
+from nucleation_bluesky.contract.enums import Fault
 from nucleation_bluesky.session.config import Configuration, InstrumentConfig, VirtualConfig
 from nucleation_bluesky.session.session import Session, SessionError
 from nucleation_bluesky.storage.disk import DiskNearlyFullError
@@ -40,7 +41,12 @@ def test_without_tiled_and_a_second_owner(tmp_path):
             Session(other, tiled=False),
         ):
             pass
-        assert session.instrument.controller.owner.get() == session.owner
+        controller = session.instrument.controller
+        assert controller.owner.get() == session.owner
+        assert controller.fault.get() == int(Fault.NONE)  # nothing was tried on a living one
+        session.heartbeat.stop()  # as a session that dies
+        with Session(other, tiled=False) as heir:
+            assert controller.owner.get() == heir.owner
     assert alive(started) == []
     assert not list((tmp_path / "a" / "journal").glob("*.jsonl"))
 

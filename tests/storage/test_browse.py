@@ -130,6 +130,8 @@ def test_the_list_says_what_is_wrong_with_a_server(house, tmp_path):
         list_runs(ServerInfo(house.info.uri, "0" * 64), RunFilter())
     with pytest.raises(ServerError, match="check the address, the key"):
         list_runs(ServerInfo("http://127.0.0.1:9", ""), RunFilter())
+    with pytest.raises(ServerError, match="check the address, the key"):
+        list_runs(ServerInfo("http://[::1", ""), RunFilter())
     (tmp_path / "api/v1/search").mkdir(parents=True)
     (tmp_path / "api/v1/search/index.html").write_text("<p>something else</p>")
     other = ThreadingHTTPServer(
@@ -142,6 +144,12 @@ def test_the_list_says_what_is_wrong_with_a_server(house, tmp_path):
     finally:
         other.shutdown()
         other.server_close()
+
+
+def test_the_key_goes_past_the_proxies_of_the_environment(house, runs, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert list_runs(house.info, RunFilter(), limit=1)
 
 
 HEAVY = ("bluesky", "bluesky_tiled_plugins", "dask", "databroker", "h5py", "matplotlib", "ophyd",

@@ -1,5 +1,6 @@
 """Rows are appended while other clients read the same tables; a request that hangs ends alone."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import httpx
 import psutil
 import pyarrow as pa
 import pytest
-from nucleation_bluesky.storage import server
+from nucleation_bluesky.storage import server, server_main, table_access
+from nucleation_bluesky.storage.courier_job import is_server_trouble
 from nucleation_bluesky.storage.server_files import ServerFiles
+from nucleation_bluesky.storage.table_access import NoTurnError, Turns
 from tiled.client import from_uri
 
 APPENDS = 100
@@ -42,19 +45,26 @@ def test_readers_beside_a_writer(served):
     table = from_uri(api, api_key=info.api_key).create_appendable_table(_row(0).schema, key="rows")
     done = threading.Event()
     lengths: list[list[int]] = [[] for _ in range(READERS)]
-    refused: list[int] = []
+    wrong: list[str] = []
 
     def read(mine: list[int]) -> None:
+        try:
+            ask(mine)
+        except httpx.HTTPError as error:  # a request that hangs, a server that died
+            wrong.append(repr(error))
+
+    def ask(mine: list[int]) -> None:
         headers = {"Authorization": f"Apikey {info.api_key}"}
         with httpx.Client(headers=headers, trust_env=False, timeout=20) as client:
             while not done.is_set():
                 params = {"partition": "0", "format": "application/json-seq"}
                 answer = client.get(f"{api}/table/partition/rows", params=params)
                 if answer.status_code != httpx.codes.OK:
-                    refused.append(answer.status_code)
+                    wrong.append(f"HTTP {answer.status_code}")
                     continue
-                rows = [json.loads(line) for line in answer.text.splitlines() if line]
-                assert [row["seq_num"] for row in rows] == list(range(len(rows)))
+                rows = [json.loads(line)["seq_num"] for line in answer.text.splitlines() if line]
+                if rows != list(range(len(rows))):
+                    wrong.append(f"rows {rows}")
                 mine.append(len(rows))
 
     threads = [threading.Thread(target=read, args=(mine,)) for mine in lengths]
@@ -68,7 +78,7 @@ def test_readers_beside_a_writer(served):
         for thread in threads:
             thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
-    assert refused == []
+    assert wrong == []
     assert process.is_running()
     assert len(table.read()) == APPENDS
     for mine in lengths:
@@ -77,8 +87,7 @@ def test_readers_beside_a_writer(served):
 
 
 HANGING = """
-import sys, threading, time
-import anyio
+import sys, threading
 from nucleation_bluesky.storage import server_main
 
 server_main.LAST_WORDS = 1.0
@@ -122,3 +131,23 @@ def _address(files: ServerFiles, process: subprocess.Popen) -> str:
         assert process.poll() is None
         waiting.wait(0.1)
     raise AssertionError("the server did not start")
+
+
+def test_no_turn_is_given_after_the_end(tmp_path):
+    """Tiled would open the file a second time, beside a request that is still under way."""
+    turns = Turns(f"duckdb:///{tmp_path / 'tables.duckdb'}")
+    turns.storage.connect().close()
+    turns.end()
+    turns.storage.dispose()
+    with pytest.raises(NoTurnError):
+        turns.storage.connect()
+
+
+def test_who_waits_too_long_is_told_to_come_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_access, "LONGEST_WAIT", 0.2)
+    turns = Turns(f"duckdb:///{tmp_path / 'tables.duckdb'}")
+    with turns.storage.connect(), pytest.raises(NoTurnError) as caught:
+        turns.storage.connect()
+    answer = asyncio.run(server_main._busy(None, caught.value))
+    told = httpx.HTTPStatusError("", request=None, response=httpx.Response(answer.status_code))
+    assert is_server_trouble(told)

@@ -79,9 +79,13 @@ class Queue(QueueClient):
             return
         try:
             if not try_lock(lock):
+                holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
                 raise QueueError(
-                    "another command is starting or ending this queue; try again when it is done"
+                    f"another command (process {holder}) is starting or ending this queue; try "
+                    "again when it is done, or end everything at once with 'queue down --now'"
                 )
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
             yield
         finally:
             os.close(lock)
@@ -271,14 +275,15 @@ class Queue(QueueClient):
         Parameters
         ----------
         now : bool
-            Also while a plan runs: it is aborted, its current site is burned.
+            Also while a plan runs: it is aborted, its current site is burned. Also while another
+            command is at work: it finds its parts gone.
 
         Raises
         ------
         QueueError
-            If a plan runs and ``now`` is not given.
+            If ``now`` is not given and a plan runs, or another command is at work.
         """
-        with self._alone():
+        with contextlib.nullcontext() if now else self._alone():
             self._down(now=now)
 
     def _down(self, *, now: bool) -> None:
