@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import psutil
 import typer
 from skimage import io, segmentation
 
@@ -16,6 +17,7 @@ from nucleation_bluesky.contract.quantities import parse_quantity
 from nucleation_bluesky.storage.micrographs import Micrograph, read_micrograph
 
 OUTLINE = (1.0, 0.25, 0.0)
+MEMORY_PER_PIXEL = 200  # bytes at most, measured at 2 and 4 megapixels
 AT_BORDER = (0.1, 0.7, 1.0)
 
 
@@ -70,6 +72,7 @@ def particles(
         if overlay is not None and overlay.resolve() == out.resolve():
             fail(f"--out and --overlay are both {out}: give two names")
         read = read_micrograph(image, page)
+        _require_memory(read.grey)
         size = read.pixel_size if pixel_size is None else pixel_size
         if size is not None and not size > 0:
             fail(f"--pixel-size {size:g} m: give a positive length")
@@ -85,6 +88,17 @@ def particles(
         if overlay is not None:
             _draw(read, table, overlay)
         _tell(read, table, pixel_size is not None, out)
+
+
+def _require_memory(grey: np.ndarray) -> None:
+    """Refuse an image that this machine would swap or die over, before minutes are spent on it."""
+    free = psutil.virtual_memory().available
+    if (needed := MEMORY_PER_PIXEL * grey.size) > free:
+        rows, cols = grey.shape
+        fail(
+            f"{cols} x {rows} pixels need some {needed / 1e9:.0f} GB of memory, {free / 1e9:.0f} "
+            "are free; crop the image, or scale it down until a small particle has some 10 pixels"
+        )
 
 
 def register(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import tifffile
 from nucleation_bluesky.cli.app import app
@@ -169,3 +170,15 @@ def test_pixels_without_a_value_are_told(tmp_path, picture):
     result = invoke(tmp_path / "a.tif", "--out", tmp_path / "p.csv")
     assert result.exit_code == 0
     assert "12 pixels hold no finite value" in " ".join(result.output.split())
+
+
+def test_an_image_too_large_for_the_memory_is_refused(tmp_path, picture, monkeypatch):
+    path, out = tmp_path / "a.png", tmp_path / "p.csv"
+    Image.fromarray(picture).save(path)
+    little = psutil.virtual_memory()._replace(available=picture.size)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: little)
+    result = invoke(path, "--out", out)
+    assert result.exit_code == 1
+    assert "128 x 96 pixels need some" in result.output
+    assert "crop the image" in result.output
+    assert not out.exists()
