@@ -5,24 +5,55 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from nucleation_bluesky.contract.pvs import Kind
+from nucleation_bluesky.contract.pv import PV, Kind
 from nucleation_bluesky.devices.errors import (
     NotConnectedError,
     PutRefusedError,
     PutTimeoutError,
 )
 
-if TYPE_CHECKING:
-    from nucleation_bluesky.devices._signals import ContractSignal
-
 TIMEOUT = 2.0  # s: for reading, short puts and coming back after a lost connection
 TEXTS = (Kind.STRING, Kind.CHARS)
 _RELATIVE = 1e-6  # readbacks may pass through float32 or a decimal string
 _POLL = 0.1  # s: how often a wait for completion looks at the connection
+
+
+class OnePv(Protocol):
+    """What is asked of a signal here; `ContractSignal` is one."""
+
+    contract: PV
+    cl: Any
+    unit: str
+
+    @property
+    def control_pv(self) -> Any:
+        """The control layer's own PV."""
+        ...
+
+    @property
+    def pvname(self) -> str:
+        """Its name."""
+        ...
+
+    def require_connection(self) -> None:
+        """Raise NotConnectedError where there is none."""
+        ...
+
+    def get(self) -> Any:
+        """Read it."""
+        ...
+
+    def typed(self, raw: Any) -> Any:
+        """Make a value as read one in SI."""
+        ...
+
+    def start(self, value: Any) -> "Completion":
+        """Begin a put."""
+        ...
 
 
 def losses() -> tuple[type[Exception], ...]:
@@ -36,7 +67,7 @@ def losses() -> tuple[type[Exception], ...]:
 class Completion:
     """A put whose completion is pending."""
 
-    def __init__(self, signal: "ContractSignal") -> None:
+    def __init__(self, signal: OnePv) -> None:
         self._signal = signal
         self._event = threading.Event()
 
@@ -77,13 +108,13 @@ class Completion:
                 )
 
 
-def read_together(signals: Sequence["ContractSignal"], timeout: float = TIMEOUT) -> list[Any]:
+def read_together(signals: Sequence[OnePv], timeout: float = TIMEOUT) -> list[Any]:
     """Read several PVs in one round trip where the control layer allows it.
 
     Returns
     -------
     list
-        Values in SI, as `ContractSignal.get`.
+        Values in SI, as `get` of each.
 
     Raises
     ------
@@ -101,7 +132,7 @@ def read_together(signals: Sequence["ContractSignal"], timeout: float = TIMEOUT)
         raise NotConnectedError(f"the connection was lost while reading {names}") from exc
 
 
-def _read_together_pyepics(signals: Sequence["ContractSignal"], timeout: float) -> list[Any]:
+def _read_together_pyepics(signals: Sequence[OnePv], timeout: float) -> list[Any]:
     from epics import ca  # noqa: PLC0415 - only where pyepics is the control layer
 
     pvs = [signal.control_pv for signal in signals]
@@ -121,7 +152,7 @@ def _read_together_pyepics(signals: Sequence["ContractSignal"], timeout: float) 
     return values
 
 
-def write_together(puts: Sequence[tuple["ContractSignal", Any]], timeout: float = TIMEOUT) -> None:
+def write_together(puts: Sequence[tuple[OnePv, Any]], timeout: float = TIMEOUT) -> None:
     """Put several values at once, wait for all, verify all by readback.
 
     Raises
@@ -147,7 +178,7 @@ def write_together(puts: Sequence[tuple["ContractSignal", Any]], timeout: float 
             )
 
 
-def _same(signal: "ContractSignal", wanted: Any, got: Any) -> bool:
+def _same(signal: OnePv, wanted: Any, got: Any) -> bool:
     kind = signal.contract.kind
     if kind in TEXTS:
         return str(wanted) == got

@@ -29,6 +29,15 @@ class Heartbeat:
         self._beat = beat
         self._period = period
         self._task: Future[None] | None = None
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """Beat never again, from any thread: the instrument has another owner.
+
+        A beat is no session's in particular: it would keep up the lease of the other one, which may
+        be dead.
+        """
+        self._given_up = True
 
     def start(self) -> None:
         """Start beating; does nothing when already started."""
@@ -54,7 +63,7 @@ class Heartbeat:
 
     async def _run(self) -> None:
         count = 0
-        while True:
+        while not self._given_up:
             count += 1
             try:
                 self._beat(count)

@@ -95,6 +95,7 @@ class Session:
         self.owner = f"{getpass.getuser()[:12]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._truth, self._trace, self._tiled, self._say = truth, trace, tiled, say
         self._patience = patience
+        self._heard = ""  # whose heart was listened for
         self._exit = ExitStack()
         self.virtual: VirtualInstrument | None = None
         self.server: ServerInfo | None = None
@@ -211,35 +212,52 @@ class Session:
         from nucleation_bluesky.devices.errors import OwnedByOtherError  # noqa: PLC0415
 
         controller = self.instrument.controller
-        began = time.monotonic()
-        deadline = began + self._patience
+        deadline = time.monotonic() + self._patience
+        refused, silent = None, ""
         while True:
             holder = controller.owner.get()
-            if not holder or not self._lives(holder):
+            if holder in ("", silent):
                 try:
                     controller.acquire(self.owner)
-                except OwnedByOtherError:
-                    if time.monotonic() >= max(deadline, began + SAFE_PATIENCE):
+                except OwnedByOtherError:  # an exposure of the dead session is still ending
+                    refused = refused or time.monotonic()
+                    if time.monotonic() >= max(deadline, refused + SAFE_PATIENCE):
                         raise
+                    silent = ""
                 else:
                     return
-            elif time.monotonic() >= deadline:
+            elif (lives := self._lives(holder)) is False:
+                silent = holder
+                continue
+            elif lives and time.monotonic() >= deadline:
                 raise controller.owned_by(holder)
             _NEVER.wait(LOOK)
 
-    def _lives(self, holder: str) -> bool:
-        """Whether the owner's heart beats; told by its first beat, or by its silence."""
+    def _lives(self, holder: str) -> bool | None:
+        """Whether the owner's heart beats: its first beat, or its silence; None if it has left."""
         controller = self.instrument.controller
         silence = controller.heartbeat_timeout.get() + LEASE_MARGIN
         beat, since = controller.heartbeat.get(), time.monotonic()
-        self._say(f"listening for {silence:.1f} s at most whether session '{holder}' lives")
+        if holder != self._heard:
+            self._heard = holder
+            self._say(f"listening for {silence:.1f} s at most whether session '{holder}' lives")
         while time.monotonic() - since < silence:
             _NEVER.wait(LOOK)
             if controller.owner.get() != holder:
-                return False
+                return None
             if controller.heartbeat.get() != beat:
                 return True
         return False
+
+    def _owner_is(self, value: Any, **_: Any) -> None:
+        """Notice (by monitor) that another session took the instrument, as while this one slept."""
+        if value and value != self.owner:
+            self.heartbeat.give_up()
+            logger.critical(
+                "session '%s' took the instrument while this one was silent; nothing is exposed "
+                "from here any more: close this session",
+                value,
+            )
 
     def _make_instrument(self) -> Any:
         waveforms = self.data / "waveforms"
@@ -264,7 +282,6 @@ class Session:
         controller.safe_policy.write(int(policy))
         if policy is SafeState.HOLD:
             controller.safe_bias.write(safety.safe_bias)
-        controller.heartbeat_timeout.write(safety.heartbeat_timeout)
 
     def _watch_environment(self) -> None:
         if not self.config.watches_environment:
@@ -304,8 +321,12 @@ class Session:
         self.heartbeat = Heartbeat(self.RE.loop, self.instrument.controller.beat, period)
         self._become_owner()
         self._exit.callback(self._release)
-        self.heartbeat.start()  # at once: who does not beat is taken for dead
+        controller = self.instrument.controller
+        # at once: who does not beat is taken for dead, in a time that the beats are made for
+        controller.heartbeat_timeout.write(self.config.safety.heartbeat_timeout)
+        self.heartbeat.start()
         self._exit.callback(self.heartbeat.stop)
+        controller.owner.subscribe(self._owner_is, run=False)
         self._apply_safety()
         sites = self.config.sites
         positioner = self.instrument.positioner

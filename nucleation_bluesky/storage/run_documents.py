@@ -77,6 +77,11 @@ class Stream:
         return self.descriptor["data_keys"]
 
     @property
+    def has_events(self) -> bool:
+        """Whether it has values outside files, and so events; rows of files alone have none."""
+        return any("external" not in data_key for data_key in self.data_keys.values())
+
+    @property
     def array_keys(self) -> list[str]:
         """Internal data keys that are stored as arrays of their own."""
         return [
@@ -123,9 +128,11 @@ class RunDocuments(DocumentRouter):
     def stop(self, doc: Any) -> None:
         """Keep the stop document."""
         for stream in self.streams.values():
-            if stream.early:
+            for datum in stream.early:
                 self.note(f"stream '{stream.name}': the files hold rows of an event that never was")
-                stream.early.clear()
+                if (begun := _as_far_as_seen(datum, stream)) is not None:
+                    self._count_rows(stream, begun)
+            stream.early.clear()
         doc = dict(doc)
         for text in doc.pop("_run_normalizer_notes", ()):
             self.note(text)
@@ -171,13 +178,13 @@ class RunDocuments(DocumentRouter):
         }
 
     def stream_datum(self, doc: Any) -> None:
-        """Count rows of a file, in a stream with events no sooner than the event they belong to.
+        """Count rows of a file; in a stream with events, no sooner than the event they belong to.
 
         A session that dies in between leaves rows without event; clients cannot read a stream
         whose columns have different lengths.
         """
         stream = self._by_descriptor[doc["descriptor"]]
-        if stream.seen and _is_early(doc, stream):
+        if stream.has_events and _is_early(doc, stream):
             stream.early.append(doc)
         else:
             self._count_rows(stream, doc)
@@ -200,6 +207,19 @@ class RunDocuments(DocumentRouter):
 
 def _is_early(datum: dict[str, Any], stream: Stream) -> bool:
     return datum["seq_nums"]["stop"] - 1 > stream.seen
+
+
+def _as_far_as_seen(datum: dict[str, Any], stream: Stream) -> dict[str, Any] | None:
+    """Rows up to the last event, None where there are none."""
+    numbers, indices = datum["seq_nums"], datum["indices"]
+    rows = stream.seen + 1 - numbers["start"]
+    if rows <= 0 or indices["stop"] - indices["start"] != numbers["stop"] - numbers["start"]:
+        return None
+    return {
+        **datum,
+        "seq_nums": {**numbers, "stop": numbers["start"] + rows},
+        "indices": {**indices, "stop": indices["start"] + rows},
+    }
 
 
 def _with_large_chunks(resource: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def list_runs(
         headers={"Authorization": f"Apikey {server.api_key}"} if server.api_key else {},
         timeout=time_limits(timeout),
         follow_redirects=True,
-        trust_env=False,  # no proxy of the environment gets to see the key
+        trust_env=not server.is_local,
     ) as client:
         while not last and (limit is None or len(found) < limit):
             # by number: a server that counts no further than it must gives no next page
@@ -65,10 +65,9 @@ def list_runs(
             for metadata in entries:
                 try:
                     run = describe_run(metadata)
-                except (ValueError, LookupError, TypeError) as error:
-                    logger.warning("a run whose metadata are damaged is left out: %r", error)
-                else:
                     found.setdefault(run.uid, run)
+                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                    logger.warning("a run whose metadata are damaged is left out: %r", error)
             place, last = place + len(entries), len(entries) < size
     return list(found.values())[:limit]
 

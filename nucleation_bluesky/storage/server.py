@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -21,6 +22,7 @@ from nucleation_bluesky.storage.server_files import PAUSE, ServerFiles, ServerSt
 if TYPE_CHECKING:
     from nucleation_bluesky.storage.catalog import RunCatalog
 
+LOCAL = ("127.0.0.1", "localhost", "::1")
 WAVEFORM_DIR = "waveforms"  # of the data directory; always readable by the server
 
 
@@ -34,6 +36,11 @@ class ServerInfo:
 
     uri: str
     api_key: str = field(repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine: no proxy of the environment gets to see its key then."""
+        return urlsplit(self.uri).hostname in LOCAL
 
     @property
     def web_ui(self) -> str:
@@ -71,7 +78,11 @@ def connect(
 
     with named(info):
         client = from_uri(
-            info.api, structure_clients, api_key=info.api_key, timeout=time_limits(timeout)
+            info.api,
+            structure_clients,
+            api_key=info.api_key,
+            timeout=time_limits(timeout),
+            trust_env=not info.is_local,
         )
     return as_catalog(client)
 

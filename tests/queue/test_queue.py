@@ -247,13 +247,15 @@ def test_killed_worker_in_a_mixed_queue(queue, api):
     assert (last["name"], last["result"]["exit_status"]) == ("resume_map", "completed")
 
     queue.trace.update()
-    assert exposed_twice(queue.trace.events) == {
-        "energised": before + 4 + 14 * 14, "tokens_twice": 0, "places_twice": 0,
-    }  # fmt: skip
+    twice = exposed_twice(queue.trace.events)
+    assert (twice["tokens_twice"], twice["places_twice"]) == (0, 0)
     with Ledger(queue.data / "ledger.sqlite", read_only=True) as ledger:
         states = [exposure.state.value for exposure in ledger.exposures()][before - 4 :]
     assert len(states) == 4 + 4 + 14 * 14
     assert states.count("BURNED") <= 1  # the site at the moment of the kill
+    # claimed and not yet energised, it is burned all the same
+    spared = before + 4 + 14 * 14 - twice["energised"]
+    assert spared in range(states.count("BURNED") + 1)
     assert delivered(queue)
     compared = tiled_against_journals(queue.data)
     assert compared["differ"] == []

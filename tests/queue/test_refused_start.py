@@ -65,7 +65,6 @@ def test_one_command_at_a_time(tmp_path):
     for command in (queue.up, queue.recover, queue.down):
         with pytest.raises(QueueError, match="is starting or ending this queue"):
             command()
-    queue.down(now=True)  # the way out of a command that hangs
     os.close(lock)
     assert queue.files.state() is None
     queue.down()
@@ -88,3 +87,29 @@ def test_a_command_that_was_killed_holds_nothing(tmp_path):
             queue.down()
         other.kill()
     queue.down()
+
+
+HANGS = """
+import sys, threading
+from pathlib import Path
+from nucleation_bluesky.session.queue.one_command import one_command
+with one_command(Path(sys.argv[1]), print, end=False):
+    print("holds", flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_down_now_ends_a_command_that_hangs(tmp_path):
+    queue = queue_of(tmp_path)
+    queue.files.prepare()
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGS, str(queue.files.lock)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        try:
+            assert other.stdout.readline() == "holds\n"
+            with pytest.raises(QueueError, match=rf"process {other.pid}\) is starting or ending"):
+                queue.down()
+            queue.down(now=True)
+            assert other.wait(5) != 0
+        finally:
+            other.kill()

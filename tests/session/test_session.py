@@ -34,7 +34,7 @@ def test_without_tiled_and_a_second_owner(tmp_path):
         with pytest.raises(SessionError, match="runs without Tiled"):
             _ = session.catalog
         assert session.instrument.controller.owner.get() == session.owner
-        lab = VirtualConfig(enabled=False)
+        lab, third = VirtualConfig(enabled=False), tmp_path / "c"
         other = configured(tmp_path / "b", "T:SESSION:", virtual=lab)
         with (
             pytest.raises((RuntimeError, ValueError, OSError), match="own"),
@@ -47,6 +47,10 @@ def test_without_tiled_and_a_second_owner(tmp_path):
         session.heartbeat.stop()  # as a session that dies
         with Session(other, tiled=False) as heir:
             assert controller.owner.get() == heir.owner
+            session.heartbeat.start()  # it was only suspended
+            heir.heartbeat.stop()
+            with Session(other.model_copy(update={"data_directory": third}), tiled=False) as last:
+                assert controller.owner.get() == last.owner  # nobody beats for a dead heir
     assert alive(started) == []
     assert not list((tmp_path / "a" / "journal").glob("*.jsonl"))
 

@@ -23,7 +23,7 @@ from nucleation_bluesky.storage.read import load_ramps
 from nucleation_bluesky.storage.results import ResultError, maps, write_result
 from nucleation_bluesky.storage.run_list import list_runs
 from nucleation_bluesky.storage.runs import RunFilter, RunNotFoundError, find_runs, open_run
-from nucleation_bluesky.storage.server import ServerError, ServerInfo
+from nucleation_bluesky.storage.server import ServerError, ServerInfo, connect
 
 pytestmark = pytest.mark.stack
 
@@ -150,6 +150,7 @@ def test_the_key_goes_past_the_proxies_of_the_environment(house, runs, monkeypat
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody answers there
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert list_runs(house.info, RunFilter(), limit=1)
+    assert len(connect(house.info))
 
 
 HEAVY = ("bluesky", "bluesky_tiled_plugins", "dask", "databroker", "h5py", "matplotlib", "ophyd",

@@ -55,6 +55,34 @@ def test_rows_may_be_announced_after_their_event(documents):
     assert (stream.seen, file_rows(stream), gathered.notes) == (SITES, {SITES}, [])
 
 
-def test_a_stream_without_events_has_all_its_rows(documents):
+def test_a_session_that_dies_in_its_first_event_leaves_nothing_uneven(documents):
     gathered, stream = fed([pair for pair in documents if pair[0] != "event"])
+    assert (stream.seen, file_rows(stream), len(gathered.notes)) == (0, set(), 1)
+
+
+def test_rows_of_several_events_are_cut_at_the_last(documents):
+    """As flyers announce them: one document for many events."""
+    last = places(documents, "event")[-1]
+    whole = []
+    for name, doc in documents[:last] + documents[last + 1 :]:
+        if name != "stream_datum":
+            whole.append((name, doc))
+        elif doc["seq_nums"]["start"] == 1:
+            rows = {"start": 0, "stop": SITES}
+            numbers = {"start": 1, "stop": SITES + 1}
+            whole.append((name, {**doc, "indices": rows, "seq_nums": numbers}))
+    gathered, stream = fed(whole)
+    assert (stream.seen, file_rows(stream), len(gathered.notes)) == (SITES - 1, {SITES - 1}, 1)
+
+
+def test_a_stream_of_files_alone_has_all_its_rows(documents):
+    """As films: no event is ever to come."""
+    films = []
+    for name, doc in documents:
+        if name == "descriptor":
+            outside = {k: v for k, v in doc["data_keys"].items() if "external" in v}
+            films.append((name, {**doc, "data_keys": outside, "object_keys": {}}))
+        elif name != "event":
+            films.append((name, doc))
+    gathered, stream = fed(films)
     assert (stream.seen, file_rows(stream), gathered.notes) == (0, {SITES}, [])

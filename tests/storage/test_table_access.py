@@ -1,6 +1,5 @@
 """Rows are appended while other clients read the same tables; a request that hangs ends alone."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import httpx
 import psutil
 import pyarrow as pa
 import pytest
-from nucleation_bluesky.storage import server, server_main, table_access
+from nucleation_bluesky.storage import server
 from nucleation_bluesky.storage.courier_job import is_server_trouble
 from nucleation_bluesky.storage.server_files import ServerFiles
 from nucleation_bluesky.storage.table_access import NoTurnError, Turns
@@ -143,11 +142,53 @@ def test_no_turn_is_given_after_the_end(tmp_path):
         turns.storage.connect()
 
 
-def test_who_waits_too_long_is_told_to_come_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_access, "LONGEST_WAIT", 0.2)
-    turns = Turns(f"duckdb:///{tmp_path / 'tables.duckdb'}")
-    with turns.storage.connect(), pytest.raises(NoTurnError) as caught:
-        turns.storage.connect()
-    answer = asyncio.run(server_main._busy(None, caught.value))
-    told = httpx.HTTPStatusError("", request=None, response=httpx.Response(answer.status_code))
-    assert is_server_trouble(told)
+HOLDING = """
+import sys, threading
+from nucleation_bluesky.storage import server_main, table_access
+
+table_access.LONGEST_WAIT = 0.5
+build, Turns, made = server_main.build_app_from_config, server_main.Turns, []
+
+def kept(uri):
+    made.append(Turns(uri))
+    return made[0]
+
+def hold():
+    made.append(made[0].storage.connect())
+
+def with_a_turn_that_never_ends(config):
+    app = build(config)
+    app.add_api_route("/hold", hold)
+    return app
+
+server_main.Turns = kept
+server_main.build_app_from_config = with_a_turn_that_never_ends
+sys.argv = ["server", "--data", sys.argv[1], "--linger", "60"]
+server_main.main()
+"""
+
+
+def test_who_waits_too_long_is_told_to_come_again(tmp_path):
+    """The courier then tries again, and does not blame the run."""
+    data = tmp_path / "data"
+    files = ServerFiles(data)
+    files.prepare()
+    command = [sys.executable, "-c", HOLDING, str(data)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            files.users.register()
+            key = files.api_key()
+            uri = _address(files, process)
+            client = from_uri(f"{uri}/api/v1", api_key=key)
+            client.create_appendable_table(_row(0).schema, key="rows").append_partition(0, _row(0))
+            headers = {"Authorization": f"Apikey {key}"}
+            with httpx.Client(headers=headers, trust_env=False, timeout=20) as http:
+                asked = f"{uri}/api/v1/table/partition/rows?partition=0&format=application/json-seq"
+                assert http.get(asked).status_code == httpx.codes.OK
+                assert http.get(f"{uri}/hold").status_code == httpx.codes.OK
+                answer = http.get(asked)
+            with pytest.raises(httpx.HTTPStatusError) as caught:
+                answer.raise_for_status()
+            assert is_server_trouble(caught.value)
+        finally:
+            process.kill()

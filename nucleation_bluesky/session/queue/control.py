@@ -1,9 +1,8 @@
 """Bring the queue up, look at it, recover it from a dead worker, take it down."""
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from nucleation_bluesky.session.queue.client import (
     pause,
 )
 from nucleation_bluesky.session.queue.files import QueueFiles, State
+from nucleation_bluesky.session.queue.one_command import one_command
 from nucleation_bluesky.session.queue.parts import (
     QueueError,
     is_redis_address,
@@ -29,7 +29,6 @@ from nucleation_bluesky.session.queue.parts import (
     start_redis,
 )
 from nucleation_bluesky.session.queue.permissions import permissions
-from nucleation_bluesky.storage.server_files import try_lock
 
 START_TIMEOUT = 60.0
 OPEN_TIMEOUT = 180.0
@@ -69,26 +68,8 @@ class Queue(QueueClient):
         with self._alone():
             self._up(open_environment=open_environment)
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Refuse where another command changes this queue; the lock dies with its process."""
-        try:
-            lock = os.open(self.files.lock, os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:  # nothing was ever started here
-            yield
-            return
-        try:
-            if not try_lock(lock):
-                holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
-                raise QueueError(
-                    f"another command (process {holder}) is starting or ending this queue; try "
-                    "again when it is done, or end everything at once with 'queue down --now'"
-                )
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
-            yield
-        finally:
-            os.close(lock)
+    def _alone(self, *, end: bool = False) -> contextlib.AbstractContextManager[None]:
+        return one_command(self.files.lock, self._say, end=end)
 
     def _up(self, *, open_environment: bool = True) -> None:
         from nucleation_bluesky.session.session_plans import plan_names  # noqa: PLC0415 - slow
@@ -276,14 +257,14 @@ class Queue(QueueClient):
         ----------
         now : bool
             Also while a plan runs: it is aborted, its current site is burned. Also while another
-            command is at work: it finds its parts gone.
+            command is at work: it is ended.
 
         Raises
         ------
         QueueError
             If ``now`` is not given and a plan runs, or another command is at work.
         """
-        with contextlib.nullcontext() if now else self._alone():
+        with self._alone(end=now):
             self._down(now=now)
 
     def _down(self, *, now: bool) -> None:
