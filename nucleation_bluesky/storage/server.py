@@ -40,7 +40,10 @@ class ServerInfo:
     @property
     def is_local(self) -> bool:
         """Whether it is on this machine: no proxy of the environment gets to see its key then."""
-        return urlsplit(self.uri).hostname in LOCAL
+        try:
+            return urlsplit(self.uri).hostname in LOCAL
+        except ValueError:  # no address at all: who uses it will say so
+            return False
 
     @property
     def web_ui(self) -> str:
