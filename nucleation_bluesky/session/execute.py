@@ -1,5 +1,6 @@
 """Run one plan in a session and say how it went."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted
 
 from nucleation_bluesky.callbacks.progress import MapProgress
 from nucleation_bluesky.session.session import Session
+
+logger = logging.getLogger(__name__)
 
 
 class RunFailedError(RuntimeError):
@@ -78,6 +81,8 @@ def _abort(session: Session) -> None:
         return
     try:
         session.RE.abort("interrupted at the terminal")
+    except FailedStatus as error:  # of the ramp that this abort killed, in the middle of clean-up
+        logger.info("ended by the abort: %s", first_cause(error))
     except KeyboardInterrupt:
         session.instrument.kill()
         if session.RE.state == "paused":
