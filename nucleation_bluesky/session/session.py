@@ -7,8 +7,6 @@ import getpass
 import logging
 import os
 import secrets
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -25,6 +23,7 @@ from nucleation_bluesky.session.heartbeat import Heartbeat
 from nucleation_bluesky.session.instruments import make_instrument, start_virtual
 from nucleation_bluesky.session.lock import InstrumentLock
 from nucleation_bluesky.session.metadata import nucleation_block, run_engine_metadata
+from nucleation_bluesky.session.ownership import Ownership
 from nucleation_bluesky.session.persistent import PersistentMetadata
 from nucleation_bluesky.session.virtual import VirtualInstrument
 from nucleation_bluesky.storage.disk import require_disk
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 5
-LEASE_MARGIN = 0.5  # s beyond its timeout after which a heart that is not heard has stopped
-SAFE_PATIENCE = 15.0  # s for the exposure of a dead session to end; a pipette withdraws first
-LOOK = 0.1  # s between looks at another session's heart
-_NEVER = threading.Event()
 SENSORS = ("amplifier", "electrometer", "z")  # parts recorded in the baseline of every run
 
 
@@ -95,7 +90,6 @@ class Session:
         self.owner = f"{getpass.getuser()[:12]}-{os.getpid()}-{secrets.token_hex(4)}"
         self._truth, self._trace, self._tiled, self._say = truth, trace, tiled, say
         self._patience = patience
-        self._heard = ""  # whose heart was listened for
         self._exit = ExitStack()
         self.virtual: VirtualInstrument | None = None
         self.server: ServerInfo | None = None
@@ -193,72 +187,6 @@ class Session:
         for device in self.instrument.exposers:
             device.bias_limits = (limits.bias_low, limits.bias_high)
 
-    def _release(self) -> None:
-        """Let go of the instrument, where it still answers."""
-        from nucleation_bluesky.devices.errors import InstrumentError  # noqa: PLC0415
-
-        try:
-            self.instrument.controller.release(self.owner)
-        except InstrumentError as error:
-            # it lets go of a session without heartbeat; an error here would hide the run's own
-            logger.warning("the instrument was not given up: %s", error)
-
-    def _become_owner(self) -> None:
-        """Take the instrument; a session that died lets go of it with its last heartbeat.
-
-        Nothing is written while another session lives: a refusal would show as a fault of its
-        instrument, and a write in a pause of its heart would take the instrument away.
-        """
-        from nucleation_bluesky.devices.errors import OwnedByOtherError  # noqa: PLC0415
-
-        controller = self.instrument.controller
-        deadline = time.monotonic() + self._patience
-        refused, silent = None, ""
-        while True:
-            holder = controller.owner.get()
-            if holder in ("", silent):
-                try:
-                    controller.acquire(self.owner)
-                except OwnedByOtherError:  # an exposure of the dead session is still ending
-                    refused = refused or time.monotonic()
-                    if time.monotonic() >= max(deadline, refused + SAFE_PATIENCE):
-                        raise
-                    silent = ""
-                else:
-                    return
-            elif (lives := self._lives(holder)) is False:
-                silent = holder
-                continue
-            elif lives and time.monotonic() >= deadline:
-                raise controller.owned_by(holder)
-            _NEVER.wait(LOOK)
-
-    def _lives(self, holder: str) -> bool | None:
-        """Whether the owner's heart beats: its first beat, or its silence; None if it has left."""
-        controller = self.instrument.controller
-        silence = controller.heartbeat_timeout.get() + LEASE_MARGIN
-        beat, since = controller.heartbeat.get(), time.monotonic()
-        if holder != self._heard:
-            self._heard = holder
-            self._say(f"listening for {silence:.1f} s at most whether session '{holder}' lives")
-        while time.monotonic() - since < silence:
-            _NEVER.wait(LOOK)
-            if controller.owner.get() != holder:
-                return None
-            if controller.heartbeat.get() != beat:
-                return True
-        return False
-
-    def _owner_is(self, value: Any, **_: Any) -> None:
-        """Notice (by monitor) that another session took the instrument, as while this one slept."""
-        if value and value != self.owner:
-            self.heartbeat.give_up()
-            logger.critical(
-                "session '%s' took the instrument while this one was silent; nothing is exposed "
-                "from here any more: close this session",
-                value,
-            )
-
     def _make_instrument(self) -> Any:
         waveforms = self.data / "waveforms"
         waveforms.mkdir(exist_ok=True)
@@ -319,14 +247,15 @@ class Session:
     def _take_instrument(self) -> None:
         period = self.config.safety.heartbeat_timeout / BEATS_PER_TIMEOUT
         self.heartbeat = Heartbeat(self.RE.loop, self.instrument.controller.beat, period)
-        self._become_owner()
-        self._exit.callback(self._release)
         controller = self.instrument.controller
+        ownership = Ownership(controller, self.owner, self._patience, self._say)
+        ownership.take()
+        self._exit.callback(ownership.release)
         # at once: who does not beat is taken for dead, in a time that the beats are made for
         controller.heartbeat_timeout.write(self.config.safety.heartbeat_timeout)
         self.heartbeat.start()
         self._exit.callback(self.heartbeat.stop)
-        controller.owner.subscribe(self._owner_is, run=False)
+        ownership.watch(self.heartbeat)
         self._apply_safety()
         sites = self.config.sites
         positioner = self.instrument.positioner
