@@ -13,7 +13,7 @@ from bluesky.plan_stubs import mv
 from nucleation_bluesky.cli.common import DELIVERY_TIMEOUT, console, errors_in_one_sentence, fail
 from nucleation_bluesky.cli.data import show_summary
 from nucleation_bluesky.cli.demo_seccm import run_seccm_demo
-from nucleation_bluesky.cli.demo_steps import ResultWriter, timed
+from nucleation_bluesky.cli.demo_steps import ResultWriter, timed, uid_of
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.session.access import serving
@@ -107,9 +107,7 @@ def measure(session: Session, experiment: Experiment) -> str:
         session.RE(mv(session.instrument.amplifier.gain, experiment.gain))
         plan = experiment.plan(session.instrument, **experiment.arguments)
         outcome = execute(session, plan)
-    if not outcome.complete:
-        fail(f"'{experiment.label}' did not complete: {outcome.reason}")
-    return outcome.uid
+    return uid_of(outcome, experiment.label)
 
 
 def evaluate(

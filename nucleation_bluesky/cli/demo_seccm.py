@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nucleation_bluesky.cli.common import DELIVERY_TIMEOUT, console, errors_in_one_sentence, fail
-from nucleation_bluesky.cli.demo_steps import ResultWriter, timed
+from nucleation_bluesky.cli.demo_steps import ResultWriter, timed, uid_of
 from nucleation_bluesky.plans.landing import cv_cycles
 from nucleation_bluesky.plans.screen import combinatorial_screen
 from nucleation_bluesky.session.config import Configuration
@@ -94,9 +94,7 @@ def measure(session: Session, experiment: LandingExperiment) -> str:
     console.print(f"[bold]{experiment.label}[/bold]")
     with timed("measured"):
         outcome = execute(session, experiment.plan(session.seccm, **experiment.arguments))
-    if not outcome.complete:
-        fail(f"'{experiment.label}' did not complete: {outcome.reason}")
-    return outcome.uid
+    return uid_of(outcome, experiment.label)
 
 
 def evaluate(

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from nucleation_bluesky.cli.common import console
+from nucleation_bluesky.cli.common import console, fail
+from nucleation_bluesky.session.execute import Outcome
 from nucleation_bluesky.storage.results import write_result
 
 
@@ -16,6 +17,13 @@ def timed(what: str) -> Iterator[None]:
     start = monotonic()
     yield
     console.print(f"  {what}: {monotonic() - start:.0f} s")
+
+
+def uid_of(outcome: Outcome, label: str) -> str:
+    """Return the uid of a run that completed; the demo ends with any other."""
+    if not outcome.complete:
+        fail(f"'{label}' did not complete: {outcome.reason}")
+    return outcome.uid
 
 
 class ResultWriter:

@@ -1,6 +1,6 @@
 """What other programs take: scalar fields on a regular grid, and stacks of frames with times."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,12 @@ class Field:
         """Width and height, m."""
         rows, cols = self.values.shape
         return cols * self.pitch[0], rows * self.pitch[1]
+
+
+def require_some(fields: Sequence[Field]) -> None:
+    """Refuse an export of nothing."""
+    if not fields:
+        raise ExchangeError("there is no map or image to export")
 
 
 @dataclass(frozen=True)

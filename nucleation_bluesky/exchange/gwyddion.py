@@ -8,7 +8,7 @@ import gwyfile
 import numpy as np
 from gwyfile.objects import GwyContainer, GwyDataField, GwySIUnit
 
-from nucleation_bluesky.exchange.fields import ExchangeError, Field
+from nucleation_bluesky.exchange.fields import ExchangeError, Field, require_some
 from nucleation_bluesky.exchange.gwyddion_structure import check_structure
 from nucleation_bluesky.storage.parsers import one_sentence
 
@@ -32,8 +32,7 @@ def write_gwy(path: Path, fields: Sequence[Field], *, comment: str = "") -> Path
     ExchangeError
         If there is nothing to write.
     """
-    if not fields:
-        raise ExchangeError("there is no map or image to export")
+    require_some(fields)
     container = GwyContainer()
     for number, field in enumerate(fields):
         values = np.ascontiguousarray(field.values[::-1], dtype=float)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from nucleation_bluesky.exchange.fields import ExchangeError, Field, Stack
+from nucleation_bluesky.exchange.fields import ExchangeError, Field, Stack, require_some
 
 MICRO = 1e6
 
@@ -71,8 +71,7 @@ def write_fields(path: Path, fields: Sequence[Field]) -> Path:
     ExchangeError
         If there is nothing to write, or sizes or pixels differ.
     """
-    if not fields:
-        raise ExchangeError("there is no map or image to export")
+    require_some(fields)
     first = fields[0]
     for field in fields:
         if field.values.shape != first.values.shape or field.pitch != first.pitch:

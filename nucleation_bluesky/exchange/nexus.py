@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from nexusformat import nexus as _nexus
 
-from nucleation_bluesky.exchange.fields import ExchangeError, Field
+from nucleation_bluesky.exchange.fields import Field, require_some
 
 nexus: Any = _nexus  # its classes are made at import; type checkers do not see them
 PREFERRED = ("onset_bias", "nucleation_time")
@@ -43,8 +43,7 @@ def write_nexus(
     ExchangeError
         If there is nothing to write.
     """
-    if not fields:
-        raise ExchangeError("there is no map or image to export")
+    require_some(fields)
     entry = nexus.NXentry()
     entry["title"] = title or "nucleation map"
     entry["sample"] = nexus.NXsample()

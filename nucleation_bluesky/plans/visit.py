@@ -1,7 +1,7 @@
 """The walk over the sites: move, decide, ramp, learn; and leaving the instrument safe."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bluesky.plan_stubs as bps
@@ -156,15 +156,7 @@ class Visit:
         fast_end = predicted = float("nan")
         if self.adaptive is not None:
             approach = self.adaptive.decide(x, y)
-            spec = RampSpec(
-                start=spec.start,
-                vertices=approach.vertices,
-                rates=approach.rates,
-                sample_rate=spec.sample_rate,
-                after_trip=spec.after_trip,
-                after_time=spec.after_time,
-                n_post=spec.n_post,
-            )
+            spec = replace(spec, vertices=approach.vertices, rates=approach.rates)
             fast_end, predicted = approach.fast_end, approach.predicted
         exposer = self.exposer
         exposer.site.put(index)

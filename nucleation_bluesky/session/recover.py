@@ -9,6 +9,7 @@ from nucleation_bluesky.callbacks.journal_reader import (
     JournalReader,
     is_open,
     journals,
+    read_journal,
 )
 from nucleation_bluesky.callbacks.journal_recovery import recover as close_journals
 from nucleation_bluesky.contract.documents import START_KEY
@@ -96,15 +97,13 @@ def recover(data: Path) -> Recovery:
 def _read(path: Path) -> Resumable | None:
     """Plan, events and planned sites of a nucleation run; None for any other."""
     start, primary, done = None, set(), 0
-    with JournalReader(path) as reader:
-        while batch := reader.read():
-            for name, doc in batch:
-                if name == "start":
-                    start = doc
-                elif name == "descriptor" and doc.get("name") == "primary":
-                    primary.add(doc["uid"])
-                elif name == "event" and doc["descriptor"] in primary:
-                    done += 1
+    for name, doc in read_journal(path):
+        if name == "start":
+            start = doc
+        elif name == "descriptor" and doc.get("name") == "primary":
+            primary.add(doc["uid"])
+        elif name == "event" and doc["descriptor"] in primary:
+            done += 1
     if start is None or START_KEY not in start:
         return None
     total = int(start.get("num_points") or 0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nucleation_bluesky.callbacks.journal import Journal
-from nucleation_bluesky.callbacks.journal_reader import JournalReader, is_open, journals
+from nucleation_bluesky.callbacks.journal_reader import is_open, journals, read_journal
 from nucleation_bluesky.storage.ingest_documents import Document
 
 NAMESPACE = uuid.UUID("5c0f5d0e-6f1e-5d5c-9a39-9f0f6f7a1c55")
@@ -85,9 +85,5 @@ def _find_run(journal_dir: Path, identity: str) -> tuple[str, Path | None]:
 
 
 def _succeeded(path: Path) -> bool:
-    with JournalReader(path) as reader:
-        while batch := reader.read():
-            for name, doc in batch:
-                if name == "stop":
-                    return doc.get("exit_status") == "success"
-    return False
+    statuses = (doc.get("exit_status") for name, doc in read_journal(path) if name == "stop")
+    return next(statuses, None) == "success"

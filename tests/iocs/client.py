@@ -1,5 +1,6 @@
 """A small Channel Access client session over an IOC under test."""
 
+import contextlib
 import secrets
 import threading
 import time
@@ -8,6 +9,22 @@ import numpy as np
 from caproto.threading.client import Context, SharedBroadcaster
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
 from nucleation_bluesky.contract.pvs import RESULT_FIELDS, Kind, family_pvs
+
+
+@contextlib.contextmanager
+def starting(serve, client_of):
+    """A function that starts IOCs, each with a client; all of them end with the context.
+
+    ``serve`` is the context manager of an IOC, ``client_of`` makes the client of a running one.
+    """
+    with contextlib.ExitStack() as opened:
+
+        def start(**options):
+            client = client_of(opened.enter_context(serve(**options)))
+            opened.callback(client.close)
+            return client
+
+        yield start
 
 
 class Client:

@@ -1,6 +1,8 @@
+from functools import partial
+
 import pytest
 
-from tests.iocs.client import Client
+from tests.iocs.client import Client, starting
 from tests.support.ioc import DEMO, afm_ioc
 
 
@@ -13,10 +15,9 @@ def module_patch():
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, module_patch):
     """One demonstration IOC in real time for a whole module."""
-    with afm_ioc(tmp_path_factory.mktemp("ioc"), factory=DEMO, speed=1) as ioc:
-        client = Client(ioc, module_patch)
-        yield client
-        client.close()
+    serve = partial(afm_ioc, tmp_path_factory.mktemp("ioc"), factory=DEMO)
+    with starting(serve, lambda ioc: Client(ioc, module_patch)) as start:
+        yield start(speed=1)
 
 
 @pytest.fixture
@@ -37,16 +38,6 @@ def client(shared):
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """Start demonstration IOCs of one's own."""
-    opened = []
-
-    def start(**options):
-        manager = afm_ioc(tmp_path, factory=DEMO, **options)
-        ioc = manager.__enter__()
-        client = Client(ioc, monkeypatch)
-        opened.append((manager, client))
-        return client
-
-    yield start
-    for manager, client in reversed(opened):
-        client.close()
-        manager.__exit__(None, None, None)
+    serve = partial(afm_ioc, tmp_path, factory=DEMO)
+    with starting(serve, lambda ioc: Client(ioc, monkeypatch)) as start:
+        yield start

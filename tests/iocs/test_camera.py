@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import h5py
 import numpy as np
@@ -22,6 +23,7 @@ from nucleation_bluesky.segments import SegmentError
 from ophyd.areadetector.cam import CamBase
 from ophyd.areadetector.plugins import HDF5Plugin
 
+from tests.iocs.client import starting
 from tests.iocs.seccm_client import CameraClient
 from tests.support.ca_session import client_environment
 from tests.support.ioc import DEMO_SECCM, seccm_ioc
@@ -30,22 +32,18 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("ioc")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        seccm_ioc(
-            directory,
-            factory=DEMO_SECCM,
-            speed=1,
-            prefix="CAMTEST:",
-            camera_prefix="CAMTEST:IRM:",
-            environment=client_environment(),  # ophyd of this process meets it
-        ) as ioc,
-    ):
-        client = CameraClient(ioc, patch, "CAMTEST:IRM:")
-        yield client
-        client.close()
+def shared(tmp_path_factory, module_patch):
+    camera = "CAMTEST:IRM:"
+    serve = partial(
+        seccm_ioc,
+        tmp_path_factory.mktemp("ioc"),
+        factory=DEMO_SECCM,
+        prefix="CAMTEST:",
+        camera_prefix=camera,
+        environment=client_environment(),  # ophyd of this process meets it
+    )
+    with starting(serve, lambda ioc: CameraClient(ioc, module_patch, camera)) as start:
+        yield start(speed=1)
 
 
 @pytest.fixture

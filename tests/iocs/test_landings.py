@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import time
+from functools import partial
 
 import h5py
 import numpy as np
@@ -25,6 +26,7 @@ from nucleation_bluesky.contract.program_builders import (
     open_circuit,
 )
 
+from tests.iocs.client import starting
 from tests.iocs.seccm_client import SeccmClient
 from tests.support.ioc import DEMO_SECCM, seccm_ioc
 
@@ -37,32 +39,16 @@ SURFACE = 10e-6
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """Start demonstration instruments of one's own."""
-    opened = []
-
-    def start(**options):
-        manager = seccm_ioc(tmp_path, factory=DEMO_SECCM, camera_prefix="", **options)
-        client = SeccmClient(manager.__enter__(), monkeypatch)
-        opened.append((manager, client))
-        return client
-
-    yield start
-    for manager, client in reversed(opened):
-        client.close()
-        manager.__exit__(None, None, None)
+    serve = partial(seccm_ioc, tmp_path, factory=DEMO_SECCM, camera_prefix="")
+    with starting(serve, lambda ioc: SeccmClient(ioc, monkeypatch)) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("ioc")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        seccm_ioc(
-            directory, factory=DEMO_SECCM, camera_prefix="", world={"spike_every": 20}
-        ) as ioc,
-    ):
-        client = SeccmClient(ioc, patch)
-        yield client
-        client.close()
+def shared(tmp_path_factory, module_patch):
+    serve = partial(seccm_ioc, tmp_path_factory.mktemp("ioc"), factory=DEMO_SECCM, camera_prefix="")
+    with starting(serve, lambda ioc: SeccmClient(ioc, module_patch)) as start:
+        yield start(world={"spike_every": 20})
 
 
 @pytest.fixture

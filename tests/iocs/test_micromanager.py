@@ -1,6 +1,7 @@
 """Micro-Manager's demonstration camera behind the camera front end."""
 
 import time
+from functools import partial
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ from nucleation_bluesky.contract.camera import (
 from nucleation_bluesky.iocs.run import run_seccm_ioc
 from nucleation_bluesky.iocs.server import IocError
 
+from tests.iocs.client import starting
 from tests.iocs.seccm_client import CameraClient
 from tests.support.ioc import DEMO_SECCM, seccm_ioc
 
@@ -23,15 +25,10 @@ pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
-def camera(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("ioc")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        seccm_ioc(directory, factory=DEMO_SECCM, speed=1, camera="micromanager") as ioc,
-    ):
-        client = CameraClient(ioc, patch)
-        yield client
-        client.close()
+def camera(tmp_path_factory, module_patch):
+    serve = partial(seccm_ioc, tmp_path_factory.mktemp("ioc"), factory=DEMO_SECCM)
+    with starting(serve, lambda ioc: CameraClient(ioc, module_patch)) as start:
+        yield start(speed=1, camera="micromanager")
 
 
 def test_a_film_of_the_demo_camera(camera, tmp_path):

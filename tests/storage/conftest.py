@@ -11,7 +11,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from nucleation_bluesky.callbacks.journal import Journal
 from nucleation_bluesky.storage import courier_process, server
+from nucleation_bluesky.storage.courier_files import CourierFiles
+from nucleation_bluesky.storage.ingest import ingest_file
 from nucleation_bluesky.storage.server_files import ServerFiles
+from tests.storage.fake_ramp import wait_until
 
 
 class House:
@@ -33,6 +36,16 @@ class House:
     @property
     def server_pid(self) -> int:
         return ServerFiles(self.data).state().owner["pid"]
+
+    def ingest(self, path: Path) -> str:
+        """Ingest a file and wait for its run in Tiled; return its uid."""
+        done = ingest_file(path, journal_dir=self.data / "journal", waveform_dir=self.waveforms)
+        files = CourierFiles(self.data / "journal")
+        wait_until(
+            lambda: files.delivered(done.journal) or files.quarantined(done.journal), 90, "delivery"
+        )
+        assert files.quarantined(done.journal) is None
+        return done.uid
 
     def close(self):
         self.courier.stop()

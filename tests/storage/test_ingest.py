@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from nucleation_bluesky.callbacks.journal import Journal
-from nucleation_bluesky.callbacks.journal_reader import JournalReader, journals
+from nucleation_bluesky.callbacks.journal_reader import journals, read_journal
 from nucleation_bluesky.contract.documents import PRIMARY_ROLES, START_KEY
 from nucleation_bluesky.contract.files import waveform_path
 from nucleation_bluesky.storage import ingest as ingest_module
 from nucleation_bluesky.storage.analyse import analyse_run
 from nucleation_bluesky.storage.analyse_any import analyse_any_file
-from nucleation_bluesky.storage.courier_files import CourierFiles
 from nucleation_bluesky.storage.hdf5_input import IngestError
 from nucleation_bluesky.storage.images import Topographies
 from nucleation_bluesky.storage.ingest import ingest_file
@@ -25,7 +24,6 @@ from nucleation_bluesky.storage.neutral_writer import write_ivz
 from nucleation_bluesky.storage.read import load_ramps, load_topography
 from nucleation_bluesky.storage.result_files import read_result, write_result
 from nucleation_bluesky.storage.runs import open_run
-from tests.storage.fake_ramp import wait_until
 from tests.support.ramp_samples import make_ramps, make_topographies
 
 
@@ -36,19 +34,11 @@ def file(tmp_path_factory):
     return write_ivz(path, ramps, make_topographies(ramps, pixels=96))
 
 
-def documents(path):
-    with JournalReader(path) as reader:
-        found = []
-        while batch := reader.read():
-            found += batch
-        return found
-
-
 @pytest.fixture
 def ingested(file, tmp_path, monkeypatch):
     monkeypatch.setattr(ingest_module, "ROWS", 7)  # several segments
     done = ingest_file(file, journal_dir=tmp_path / "journal", waveform_dir=tmp_path / "w")
-    return done, documents(done.journal)
+    return done, list(read_journal(done.journal))
 
 
 def test_documents_are_valid_and_complete(ingested, file):
@@ -143,19 +133,9 @@ def test_malformed_file_leaves_nothing(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def _deliver(house, path):
-    done = ingest_file(path, journal_dir=house.data / "journal", waveform_dir=house.waveforms)
-    files = CourierFiles(house.data / "journal")
-    wait_until(
-        lambda: files.delivered(done.journal) or files.quarantined(done.journal), 90, "delivery"
-    )
-    assert files.quarantined(done.journal) is None
-    return done.uid
-
-
 @pytest.mark.stack
 def test_file_and_run_give_the_same_results(house, file):
-    uid = _deliver(house, file)
+    uid = house.ingest(file)
     run = open_run(house.client, uid)
     direct, loaded = read_ivz(file), load_ramps(run)
     for name in ("current", "height", "offsets", "x", "y", "row", "col", "n_post", "termination"):
@@ -187,7 +167,7 @@ def test_recorded_bias_and_time_survive_ingestion(house, tmp_path):
     bias = np.concatenate([np.round(ramps.site_bias(k), 2) for k in range(6)])  # a staircase
     time = np.concatenate([ramps.site_time(k) ** 1.02 for k in range(6)])
     unusual = replace(ramps, bias=bias, time=time, ramp_rate=np.full(6, np.nan))
-    uid = _deliver(house, write_ivz(tmp_path / "steps.h5", unusual, Topographies()))
+    uid = house.ingest(write_ivz(tmp_path / "steps.h5", unusual, Topographies()))
     loaded = load_ramps(open_run(house.client, uid))
     assert loaded.bias is not None
     np.testing.assert_allclose(loaded.bias, bias, atol=1e-6)

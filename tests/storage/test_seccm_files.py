@@ -4,7 +4,7 @@ import event_model
 import h5py
 import numpy as np
 import pytest
-from nucleation_bluesky.callbacks.journal_reader import JournalReader, journals
+from nucleation_bluesky.callbacks.journal_reader import journals, read_journal
 from nucleation_bluesky.contract.documents import SECCM_ROLES, START_KEY
 from nucleation_bluesky.storage.analyse_any import analyse_any_file
 from nucleation_bluesky.storage.foreign import read_any
@@ -181,18 +181,10 @@ def test_known_clock_offset(galvanostatic):
     assert found.times[0] == pytest.approx(found.timestamps[0] - 1000)
 
 
-def documents(path):
-    with JournalReader(path) as reader:
-        found = []
-        while batch := reader.read():
-            found += batch
-        return found
-
-
 def test_documents_of_a_landing(tmp_path, galvanostatic):
     where = {"journal_dir": tmp_path / "journal", "waveform_dir": tmp_path / "w"}
     done = ingest_file(galvanostatic, **where, sample="Au-1")
-    docs = documents(done.journal)
+    docs = list(read_journal(done.journal))
     for name, doc in docs:
         event_model.schema_validators[event_model.DocumentNames[name]].validate(doc)
     block = docs[0][1][START_KEY]
@@ -324,7 +316,7 @@ def test_an_approach_without_measurement_is_a_landing_without_contact(tmp_path):
 def test_tdms_documents(tmp_path):
     path = write_tdms(tmp_path / "scan.tdms", hopping_record())
     done = ingest_file(path, journal_dir=tmp_path / "j", waveform_dir=tmp_path / "w")
-    docs = documents(done.journal)
+    docs = list(read_journal(done.journal))
     for name, doc in docs:
         event_model.schema_validators[event_model.DocumentNames[name]].validate(doc)
     assert docs[-1][1]["num_events"] == {"primary": 3}

@@ -4,34 +4,21 @@ import numpy as np
 import pytest
 from nucleation_bluesky.contract.documents import START_KEY
 from nucleation_bluesky.storage.analyse_any import analyse_any_file, analyse_any_run
-from nucleation_bluesky.storage.courier_files import CourierFiles
-from nucleation_bluesky.storage.ingest import ingest_file
 from nucleation_bluesky.storage.read_seccm import load_landings
 from nucleation_bluesky.storage.result_files import read_result, write_result
 from nucleation_bluesky.storage.results import maps
 from nucleation_bluesky.storage.results import write_result as write_to_tiled
 from nucleation_bluesky.storage.runs import open_run
-from tests.storage.fake_ramp import wait_until
 from tests.storage.seccm_files import hopping_record, make_file, make_movie, write_tdms
 
 pytestmark = pytest.mark.stack
-
-
-def _deliver(house, path):
-    done = ingest_file(path, journal_dir=house.data / "journal", waveform_dir=house.waveforms)
-    files = CourierFiles(house.data / "journal")
-    wait_until(
-        lambda: files.delivered(done.journal) or files.quarantined(done.journal), 90, "delivery"
-    )
-    assert files.quarantined(done.journal) is None
-    return done.uid
 
 
 @pytest.mark.parametrize("technique", ["galvanostatic", "cv"])
 def test_file_and_run_give_the_same_results(house, tmp_path, technique):
     duration = 15.0 if technique == "galvanostatic" else 104.0
     path, truth = make_file(tmp_path / "a.h5", technique, movie=make_movie(duration))
-    uid = _deliver(house, path)
+    uid = house.ingest(path)
     one, other = analyse_any_file(path), analyse_any_run(house.client, uid)
     assert set(one.dataset.variables) == set(other.dataset.variables)
     for name in one.dataset.variables:
@@ -65,7 +52,7 @@ def test_file_and_run_give_the_same_results(house, tmp_path, technique):
 def test_frames_stay_in_their_file_until_they_are_used(house, tmp_path):
     movie = make_movie(15.0, seed=3)
     path, _ = make_file(tmp_path / "a.h5", movie=movie)
-    run = open_run(house.client, _deliver(house, path))
+    run = open_run(house.client, house.ingest(path))
     landing = load_landings(run).landings[0]
     assert landing.movie.frames.shape == movie.frames.shape
     np.testing.assert_array_equal(landing.movie.frames[4:9], movie.frames[4:9])
@@ -75,7 +62,7 @@ def test_frames_stay_in_their_file_until_they_are_used(house, tmp_path):
 
 def test_results_go_to_tiled_with_provenance(house, tmp_path):
     path, _ = make_file(tmp_path / "a.h5", movie=make_movie(15.0, seed=5))
-    uid = _deliver(house, path)
+    uid = house.ingest(path)
     run = open_run(house.client, uid)
     result = analyse_any_run(house.client, uid)
     for name, dataset in result.datasets.items():
@@ -90,7 +77,7 @@ def test_results_go_to_tiled_with_provenance(house, tmp_path):
 
 def test_hopping_file_and_run_agree(house, tmp_path):
     path = write_tdms(tmp_path / "scan.tdms", hopping_record(4))
-    uid = _deliver(house, path)
+    uid = house.ingest(path)
     run = open_run(house.client, uid)
     assert run.metadata["start"][START_KEY]["family"] == "seccm"
     one, other = analyse_any_file(path), analyse_any_run(house.client, uid)

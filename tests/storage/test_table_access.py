@@ -4,6 +4,9 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import psutil
@@ -35,6 +38,31 @@ def served(tmp_path):
 
 def _row(i: int) -> pa.Table:
     return pa.table({"seq_num": pa.array([i]), "name": pa.array([f"site {i}"])})
+
+
+@contextmanager
+def serving(program: str, data: Path) -> Iterator[tuple[subprocess.Popen, str, str]]:
+    """Run a server of one's own; its process, its address and its key."""
+    files = ServerFiles(data)
+    files.prepare()
+    command = [sys.executable, "-c", program, str(data)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            files.users.register()
+            yield process, _address(files, process), files.api_key()
+        finally:
+            process.kill()
+
+
+def _address(files: ServerFiles, process: subprocess.Popen) -> str:
+    waiting = threading.Event()
+    for _ in range(600):
+        state = files.state()
+        if state is not None and server.is_healthy(f"http://127.0.0.1:{state.port}"):
+            return f"http://127.0.0.1:{state.port}"
+        assert process.poll() is None
+        waiting.wait(0.1)
+    raise AssertionError("the server did not start")
 
 
 def test_readers_beside_a_writer(served):
@@ -105,31 +133,11 @@ server_main.main()
 
 def test_a_request_that_never_returns_does_not_keep_the_server(tmp_path):
     data = tmp_path / "data"
-    files = ServerFiles(data)
-    files.prepare()
-    command = [sys.executable, "-c", HANGING, str(data)]
-    with subprocess.Popen(command, start_new_session=True) as process:
-        try:
-            files.users.register()
-            key = files.api_key()
-            uri = _address(files, process)
-            with pytest.raises(httpx.ReadTimeout):
-                httpx.get(f"{uri}/hang", params={"api_key": key}, trust_env=False, timeout=1.0)
-            data.rename(tmp_path / "gone")
-            process.wait(30)  # raises where it does not end
-        finally:
-            process.kill()
-
-
-def _address(files: ServerFiles, process: subprocess.Popen) -> str:
-    waiting = threading.Event()
-    for _ in range(600):
-        state = files.state()
-        if state is not None and server.is_healthy(f"http://127.0.0.1:{state.port}"):
-            return f"http://127.0.0.1:{state.port}"
-        assert process.poll() is None
-        waiting.wait(0.1)
-    raise AssertionError("the server did not start")
+    with serving(HANGING, data) as (process, uri, key):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{uri}/hang", params={"api_key": key}, trust_env=False, timeout=1.0)
+        data.rename(tmp_path / "gone")
+        process.wait(30)  # raises where it does not end
 
 
 def test_no_turn_is_given_after_the_end(tmp_path):
@@ -170,25 +178,15 @@ server_main.main()
 
 def test_who_waits_too_long_is_told_to_come_again(tmp_path):
     """The courier then tries again, and does not blame the run."""
-    data = tmp_path / "data"
-    files = ServerFiles(data)
-    files.prepare()
-    command = [sys.executable, "-c", HOLDING, str(data)]
-    with subprocess.Popen(command, start_new_session=True) as process:
-        try:
-            files.users.register()
-            key = files.api_key()
-            uri = _address(files, process)
-            client = from_uri(f"{uri}/api/v1", api_key=key)
-            client.create_appendable_table(_row(0).schema, key="rows").append_partition(0, _row(0))
-            headers = {"Authorization": f"Apikey {key}"}
-            with httpx.Client(headers=headers, trust_env=False, timeout=20) as http:
-                asked = f"{uri}/api/v1/table/partition/rows?partition=0&format=application/json-seq"
-                assert http.get(asked).status_code == httpx.codes.OK
-                assert http.get(f"{uri}/hold").status_code == httpx.codes.OK
-                answer = http.get(asked)
-            with pytest.raises(httpx.HTTPStatusError) as caught:
-                answer.raise_for_status()
-            assert is_server_trouble(caught.value)
-        finally:
-            process.kill()
+    with serving(HOLDING, tmp_path / "data") as (_, uri, key):
+        client = from_uri(f"{uri}/api/v1", api_key=key)
+        client.create_appendable_table(_row(0).schema, key="rows").append_partition(0, _row(0))
+        headers = {"Authorization": f"Apikey {key}"}
+        with httpx.Client(headers=headers, trust_env=False, timeout=20) as http:
+            asked = f"{uri}/api/v1/table/partition/rows?partition=0&format=application/json-seq"
+            assert http.get(asked).status_code == httpx.codes.OK
+            assert http.get(f"{uri}/hold").status_code == httpx.codes.OK
+            answer = http.get(asked)
+        with pytest.raises(httpx.HTTPStatusError) as caught:
+            answer.raise_for_status()
+        assert is_server_trouble(caught.value)
