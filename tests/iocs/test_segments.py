@@ -75,7 +75,7 @@ def test_refuses_bad_input(tmp_path):
 
 def test_nearly_full_disk(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr("nucleation_bluesky.segments.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(SegmentError, match="nearly full"):
         SegmentWriter(tmp_path, "a", 2, 5)
 
