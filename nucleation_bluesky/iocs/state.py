@@ -10,6 +10,7 @@ from enum import Enum
 
 from nucleation_bluesky.contract.enums import ControllerState, Fault, Termination
 from nucleation_bluesky.contract.pvs import TOKEN_LENGTH
+from nucleation_bluesky.iocs.used_tokens import UsedTokens
 
 _ARM = re.compile(rf"([0-9a-f]{{{TOKEN_LENGTH}}})@(\d{{1,10}})")
 MAX_HEARTBEAT_TIMEOUT = 60.0
@@ -65,7 +66,7 @@ class ControlState:
     token: str = ""
     mode: Mode = Mode.NONE
     _latched: tuple[Fault, str] = (Fault.NONE, "")
-    _used: set[str] = field(default_factory=set)
+    _used: UsedTokens = field(default_factory=UsedTokens)
     _expired: str = ""
     _armed_at: float = 0.0
     _claimed_at: float = float("-inf")

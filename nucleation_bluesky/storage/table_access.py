@@ -1,14 +1,39 @@
 """One request at a time at the embedded server's tables."""
 
+from functools import partial
 from typing import Any
 
+import adbc_driver_duckdb
+from adbc_driver_manager import AdbcConnection, AdbcDatabase, dbapi
 from sqlalchemy.exc import TimeoutError as NoTurnError
 from sqlalchemy.pool import QueuePool
 from tiled.storage import SQLStorage, parse_storage
+from tiled.utils import path_from_uri
 
 # s for the requests in front; less than the courier waits for an answer, so that nothing is written
 # after it has given a request up
 LONGEST_WAIT = 8.0
+# DuckDB holds rows in memory until they are worth a checkpoint, in blocks of 256 KiB a column: with
+# its defaults a run's own rows are what makes the server grow
+SETTINGS = {"default_block_size": "16384", "checkpoint_threshold": "1MB"}
+
+
+def open_tables(uri: str) -> dbapi.Connection:
+    """Connect to the tables of a DuckDB file, which is made where there is none.
+
+    The size of blocks is a file's own: one made before keeps its.
+    """
+    database = AdbcDatabase(
+        driver=adbc_driver_duckdb.driver_path(),
+        entrypoint="duckdb_adbc_init",
+        path=str(path_from_uri(uri)),
+        **SETTINGS,
+    )
+    try:
+        return dbapi.Connection(database, AdbcConnection(database))
+    except dbapi.Error:
+        database.close()
+        raise
 
 
 class Turns:
@@ -34,7 +59,7 @@ class Turns:
         storage = parse_storage(uri)
         if not isinstance(storage, SQLStorage):
             raise TypeError(f"{uri} is not an address of SQL tables")
-        make: Any = storage.create_adbc_connection
+        make: Any = partial(open_tables, uri)
         self._pool = QueuePool(make, pool_size=1, max_overflow=0, timeout=LONGEST_WAIT)
         self._ended = False
         # where Tiled keeps its own pool, and disposes of it at its end; the test of the server with

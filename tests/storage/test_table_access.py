@@ -7,15 +7,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pyarrow as pa
 import pytest
+from adbc_driver_duckdb import dbapi
 from nucleation_bluesky.storage import server
 from nucleation_bluesky.storage.courier_job import is_server_trouble
 from nucleation_bluesky.storage.server_files import ServerFiles
-from nucleation_bluesky.storage.table_access import NoTurnError, Turns
+from nucleation_bluesky.storage.table_access import NoTurnError, Turns, open_tables
 from tiled.client import from_uri
 
 APPENDS = 100
@@ -190,3 +192,29 @@ def test_who_waits_too_long_is_told_to_come_again(tmp_path):
         with pytest.raises(httpx.HTTPStatusError) as caught:
             answer.raise_for_status()
         assert is_server_trouble(caught.value)
+
+
+def _value(tables: Any, query: str) -> Any:
+    with tables.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.parametrize("made_by", ["default", "ours"])
+def test_tables_are_kept_in_small_blocks_and_older_files_open(tmp_path, made_by):
+    path = tmp_path / "tables.duckdb"
+    uri = f"duckdb:///{path}"
+    first = dbapi.connect(str(path)) if made_by == "default" else open_tables(uri)
+    with first, first.cursor() as cursor:
+        cursor.adbc_ingest("rows", _row(0), mode="create")
+        first.commit()
+    with open_tables(uri) as tables:
+        blocks = _value(tables, "SELECT block_size FROM pragma_database_size()")
+        assert blocks == {"default": 2**18, "ours": 2**14}[made_by]
+        threshold = _value(tables, "SELECT current_setting('checkpoint_threshold')")
+        assert threshold.startswith("976.5 KiB")
+        with tables.cursor() as cursor:
+            cursor.adbc_ingest("rows", _row(1), mode="append")
+        tables.commit()
+    with open_tables(uri) as tables:
+        assert _value(tables, "SELECT count(*) FROM rows") == 2

@@ -15,6 +15,7 @@ from nucleation_bluesky.worlds.afm.path import BiasPath
 from nucleation_bluesky.worlds.afm.sample import Sample
 from nucleation_bluesky.worlds.afm.stage import Stage
 from nucleation_bluesky.worlds.afm.truth import TruthWriter
+from nucleation_bluesky.worlds.visits import Visits
 
 _CELL = 1e-9  # positions are told apart by this when random numbers are keyed, m
 
@@ -40,7 +41,7 @@ class AfmWorld:
         self.stage = Stage(seed, parameters)
         self.settings = Settings(parameters.amplifier_gain, parameters.amplifier_tau)
         self._truth = truth
-        self._visits: dict[tuple[int, int], int] = {}
+        self._visits = Visits()
         self._exposures = 0
         self._images = 0
         self._idle_noise = keyed_generator(seed, "idle")
@@ -66,8 +67,7 @@ class AfmWorld:
         x, y = self.stage.under_tip(time)
         commanded_x, commanded_y = self.stage.commanded
         cell = (round(commanded_x / _CELL), round(commanded_y / _CELL))
-        visit = self._visits.get(cell, 0)
-        self._visits[cell] = visit + 1
+        visit = self._visits.count(cell)
         index = self.sample.deposits.find(x, y, self.parameters.contact_radius)
         radius = float(self.sample.deposits.table[index, 2]) if index >= 0 else 0.0
         return Exposure(

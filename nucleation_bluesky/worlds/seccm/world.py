@@ -7,6 +7,7 @@ from nucleation_bluesky.worlds.seccm.landing import Landing
 from nucleation_bluesky.worlds.seccm.optics import Patch
 from nucleation_bluesky.worlds.seccm.settings import SeccmSettings
 from nucleation_bluesky.worlds.seccm.truth import TruthWriter, landing_truth
+from nucleation_bluesky.worlds.visits import Visits
 
 _CELL = 1e-9  # m: places are told apart by this where random numbers are keyed
 
@@ -34,15 +35,14 @@ class SeccmWorld:
         self.seed = seed
         self.sensor = Sensor(self.settings, seed)
         self._truth = truth
-        self._visits: dict[tuple[int, int], int] = {}
+        self._visits = Visits()
         self._left: list[Patch] = []
         self._acquisitions = 0
 
     def land(self, x: float = 0.0, y: float = 0.0, time: float = 0.0) -> Landing:
         """Bring the pipette above a place in the sample frame (m) at instrument time ``time``."""
         cell = (round(x / _CELL), round(y / _CELL))
-        visit = self._visits.get(cell, 0)
-        self._visits[cell] = visit + 1
+        visit = self._visits.count(cell)
         reach = self.settings.frame_size * self.settings.pixel_size
         older = [
             Patch(patch.x - x, patch.y - y, patch.image)
