@@ -5,7 +5,11 @@ grey range (or are coloured in a grey image), their edges are one pixel wide, an
 rectangles or as lines of characters of one height.
 """
 
+import math
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -20,6 +24,8 @@ BOLD = 0.36
 CORE = 0.2
 # letters of one line are at least this high against the highest (x-height over cap height is 0.7)
 ALIKE = 0.6
+# are this near to each other, over the height of the higher one
+GAP = 1.1
 # and stand on one level within this share of their height
 LEVEL = 0.1
 # marks like letters elsewhere, by area, that speak against a pair of letters
@@ -185,8 +191,9 @@ def _text(marks: list[_Mark], bars: list[_Mark], rows: int, cols: int) -> list[l
         elif _like_text(line, rows, cols):
             alone.append(line)
     taken = {m.label for line in labelled + alone for m in line} | {m.label for m in bars}
-    others = [m for m in marks if m.sharp and m.label not in taken]
-    return labelled + [line for line in alone if not _one_of_many(line, others, rows, cols)]
+    others = [(m.height, m.area) for m in marks if m.sharp and m.label not in taken]
+    height, area = np.array(others, dtype=int).reshape(-1, 2).T
+    return labelled + [line for line in alone if not _one_of_many(line, height, area, rows, cols)]
 
 
 def _paint(out: np.ndarray, mark: _Mark, labels: np.ndarray, ink: float, unit: np.ndarray) -> None:
@@ -220,12 +227,17 @@ def _alike(line: list[_Mark]) -> int:
     return max(sum(abs(m.bottom - n.bottom) <= max(1, LEVEL * tall) for m in high) for n in high)
 
 
-def _one_of_many(line: list[_Mark], others: list[_Mark], rows: int, cols: int) -> bool:
-    """Whether a short line in the midst of the picture is some of many such things on it."""
+def _one_of_many(
+    line: list[_Mark], height: np.ndarray, area: np.ndarray, rows: int, cols: int
+) -> bool:
+    """Whether a short line in the midst of the picture is some of many such things on it.
+
+    ``height`` and ``area`` are those of the marks beside the lines.
+    """
     if _alike(line) > 2 or any(_in_corner(m, rows, cols) for m in line):
         return False
     tall = max(m.height for m in line)
-    like = sum(m.area for m in others if m.height > 0.4 * tall)
+    like = int(area[height > 0.4 * tall].sum())
     return like > ELSEWHERE * sum(m.area for m in line)
 
 
@@ -249,19 +261,28 @@ def _marks(labels: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> list[_
         edge = own & np.logical_not(ndimage.binary_erosion(own))
         edge |= ndimage.binary_dilation(own) & ~own
         sharp = step > 0.08 and float(np.percentile(gradient[pad][edge], 75)) > 0.27 * step
-        filled = np.asarray(ndimage.binary_fill_holes(region))
-        hull = measure.regionprops(filled.astype(np.uint8))[0].solidity if area < 20000 else 1.0
-        holes = filled.sum() > 1.08 * area
-        stroke = 2 * float(np.asarray(ndimage.distance_transform_edt(np.pad(region, 1))).max()) - 1
-        # a group of particles is as branched as a letter but not drawn with a pen
-        compact = bool((hull > 0.88 and not holes) or stroke > BOLD * height)
         marks.append(
             _Mark(
                 k, box[0].start, box[1].start, box[0].stop, box[1].stop, area,
-                float(area / (height * width)), bool(sharp), compact,
+                float(area / (height * width)), bool(sharp), _is_compact(region, area),
             )
         )  # fmt: skip
     return marks
+
+
+def _is_compact(region: np.ndarray, area: int) -> bool:
+    """Whether a component is not branched as letters are, or not drawn with a pen.
+
+    A group of particles is as branched as a letter, but its widest stroke is too wide.
+    """
+    stroke = 2 * float(np.asarray(ndimage.distance_transform_edt(np.pad(region, 1))).max()) - 1
+    if stroke > BOLD * region.shape[0]:
+        return True
+    filled = np.asarray(ndimage.binary_fill_holes(region))
+    if filled.sum() > 1.08 * area:
+        return False
+    # the hull costs most of all
+    return area >= 20000 or bool(measure.regionprops(filled.astype(np.uint8))[0].solidity > 0.88)
 
 
 def _is_box(mark: _Mark, labels: np.ndarray, unit: np.ndarray) -> bool:
@@ -280,14 +301,26 @@ def _is_box(mark: _Mark, labels: np.ndarray, unit: np.ndarray) -> bool:
 def _lines(marks: list[_Mark]) -> list[list[_Mark]]:
     """Group marks that stand side by side on one line."""
     lines: list[list[_Mark]] = []
+    size = 1 + sum(m.height for m in marks) // max(1, len(marks))
+    # an image may hold thousands of marks: each is compared with those of its cells alone
+    cells: defaultdict[tuple[int, int], list[tuple[int, _Mark]]] = defaultdict(list)
     for mark in sorted(marks, key=lambda m: m.left):
-        for line in lines:
-            if any(_beside(mark, other) for other in line):
-                line.append(mark)
-                break
-        else:
-            lines.append([mark])
+        reach = math.ceil(GAP * mark.height)
+        before = _cells(mark, mark.left - reach, mark.right, size)
+        beside = (n for cell in before for n, m in cells[cell] if _beside(mark, m))
+        number = min(beside, default=len(lines))
+        if number == len(lines):
+            lines.append([])
+        lines[number].append(mark)
+        for cell in _cells(mark, mark.left, mark.right + reach, size):
+            cells[cell].append((number, mark))
     return lines
+
+
+def _cells(mark: _Mark, left: int, right: int, size: int) -> Iterator[tuple[int, int]]:
+    """Return the cells of a square grid that a mark takes between two columns."""
+    rows = range(mark.top // size, mark.bottom // size + 1)
+    return product(rows, range(left // size, right // size + 1))
 
 
 def _beside(a: _Mark, b: _Mark) -> bool:
@@ -296,7 +329,7 @@ def _beside(a: _Mark, b: _Mark) -> bool:
     overlap = min(a.bottom, b.bottom) - max(a.top, b.top)
     gap = max(a.left, b.left) - min(a.right, b.right)
     aligned = min(abs(a.bottom - b.bottom), abs(a.top - b.top)) <= max(2, 0.15 * tall)
-    return overlap > 0.4 * min(a.height, b.height) and gap < 1.1 * tall and aligned
+    return overlap > 0.4 * min(a.height, b.height) and gap < GAP * tall and aligned
 
 
 def _close(mark: _Mark, bar: _Mark) -> bool:
