@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from nucleation_bluesky.report.figures import curves, maps, statistics
+from nucleation_bluesky.report.figures import curves, maps, nucleation_bias, overshoot, volumes
+from nucleation_bluesky.report.figures.map_panels import QUANTITIES, site_values
 from nucleation_bluesky.report.plate import Plate, need
 from nucleation_bluesky.storage.analyse_summary import tripped_overshoot
 from nucleation_bluesky.storage.analysis_result import AnalysisResult
@@ -76,7 +77,7 @@ def _map_plates(result: AnalysisResult) -> list[Plate]:
         *(
             Plate(
                 f"map_{name}",
-                maps.QUANTITIES[name].title,
+                QUANTITIES[name].title,
                 "The same map alone, for slides.",
                 "",
                 lambda name=name: maps.fig_site_map(
@@ -151,7 +152,7 @@ def site_plates(result: AnalysisResult) -> list[Plate]:
             "How far compliance was exceeded",
             "Largest value recorded in each site that compliance ended, relative to the limit.",
             "text on Fig. 4c and 5d",
-            lambda: statistics.fig_overshoot(
+            lambda: overshoot.fig_overshoot(
                 *(tripped_overshoot(result, c) for c in ("current", "height"))
             ),
         ),
@@ -181,7 +182,7 @@ def _boundary(result: AnalysisResult) -> Figure:
     if "boundary_distance" not in result.sites:
         raise ValueError(reason)
     profile = need(result.boundary, reason)
-    return statistics.fig_boundary(
+    return nucleation_bias.fig_boundary(
         result.sites["boundary_distance"].values,
         result.sites["onset_bias"].values,
         bin_center=profile.center,
@@ -194,7 +195,7 @@ def _boundary(result: AnalysisResult) -> Figure:
 
 def _split(result: AnalysisResult) -> Figure:
     split = need(result.split, _missing(result, "split", "no equilibrium potential was given"))
-    return statistics.fig_split(split.parts, total=split.total)
+    return nucleation_bias.fig_split(split.parts, total=split.total)
 
 
 def _kinetics(result: AnalysisResult) -> Figure:
@@ -204,7 +205,7 @@ def _kinetics(result: AnalysisResult) -> Figure:
         f"B = {fit.b:.2f} ± {half:.2f} V² (95 %)\nA = {fit.a:.3g} s⁻¹\n"
         f"ln-sd of B {fit.spread:.2f}, n = {fit.n_sites}"
     )
-    return statistics.fig_kinetics(fit.curves, caption=caption)
+    return nucleation_bias.fig_kinetics(fit.curves, caption=caption)
 
 
 def joint_plates(results: Sequence[AnalysisResult]) -> list[Plate]:
@@ -224,7 +225,7 @@ def joint_plates(results: Sequence[AnalysisResult]) -> list[Plate]:
             "Volume from charge for compliance sweeps, from topography for normal sweeps where an "
             "image exists.",
             "Fig. 1d,e",
-            lambda: statistics.fig_volume_histograms(volume_groups(results)),
+            lambda: volumes.fig_volume_histograms(volume_groups(results)),
         ),
     ]
     rates = {
@@ -237,7 +238,7 @@ def joint_plates(results: Sequence[AnalysisResult]) -> list[Plate]:
                 "Overshoot against sample rate",
                 "Largest recorded value relative to the limit, by sample rate.",
                 "",
-                lambda: statistics.fig_overshoot_rates(overshoot_groups(results)),
+                lambda: overshoot.fig_overshoot_rates(overshoot_groups(results)),
             )
         )
     return plates
@@ -247,7 +248,7 @@ def _transference(results: Sequence[AnalysisResult]) -> Figure:
     for result in sorted(results, key=lambda r: r.ramps.mode != "none"):
         if result.transference is not None:
             t = result.transference
-            return statistics.fig_transference(
+            return volumes.fig_transference(
                 t.electrons,
                 t.atoms,
                 slope=t.slope,
@@ -269,7 +270,7 @@ def volume_groups(results: Sequence[AnalysisResult]) -> dict[str, np.ndarray]:
         if normal and result.transference is not None:
             volumes = result.transference.volume
         else:
-            volumes = maps.site_values(result.sites, "particle_volume")
+            volumes = site_values(result.sites, "particle_volume")
         label = result.label[:1].upper() + result.label[1:]
         groups[label] = volumes
     return groups

@@ -8,7 +8,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from nucleation_bluesky.report.build import write_report
-from nucleation_bluesky.report.figures import curves, maps, statistics, style
+from nucleation_bluesky.report.figures import (
+    curves,
+    maps,
+    nucleation_bias,
+    overshoot,
+    style,
+    volumes,
+)
 from nucleation_bluesky.report.plates import volume_groups
 from nucleation_bluesky.report.text import headline, quantity, rounded
 from nucleation_bluesky.storage.analyse_summary import headlines
@@ -151,7 +158,7 @@ def test_site_curves_mark_onset_and_cut_off(result):
 
 def test_statistics_figures(result):
     n = np.linspace(1e9, 4e10, 20)
-    axes = statistics.fig_transference(n, 0.97 * n, slope=0.97, interval=(0.95, 0.99)).axes[0]
+    axes = volumes.fig_transference(n, 0.97 * n, slope=0.97, interval=(0.95, 0.99)).axes[0]
     text = " ".join(t.get_text() for t in axes.get_legend().get_texts())
     assert "0.970" in text
     assert "0.950 to 0.990" in text
@@ -160,15 +167,15 @@ def test_statistics_figures(result):
         "Normal sweep": rng.lognormal(-41, 1.5, 80),
         "Compliance": rng.lognormal(-53, 0.2, 200),
     }
-    first, second = statistics.fig_volume_histograms(groups).axes
+    first, second = volumes.fig_volume_histograms(groups).axes
     assert first.get_xlabel().endswith("(µm³)")
     assert second.get_xlabel().endswith("(nm³)")
     assert sum(p.get_height() for p in second.patches) == 200
     rich_result = rich(result)
-    figure = statistics.fig_kinetics(rich_result.kinetics.curves)
+    figure = nucleation_bias.fig_kinetics(rich_result.kinetics.curves)
     assert figure.axes[1].get_xscale() == "log"
     with pytest.raises(ValueError, match="compliance"):
-        statistics.fig_overshoot(np.full(3, np.nan))
+        overshoot.fig_overshoot(np.full(3, np.nan))
 
 
 def test_no_pyplot_state():
