@@ -3,7 +3,6 @@
 from dataclasses import fields, replace
 
 import numpy as np
-from scipy.stats import norm
 
 from nucleation_bluesky.analysis.after_trip import settling_delay
 from nucleation_bluesky.analysis.background import (
@@ -19,6 +18,11 @@ from nucleation_bluesky.analysis.noise_windows import WINDOW, null_windows, quan
 from nucleation_bluesky.analysis.onset import (
     Fit,
     fit_onsets,
+)
+from nucleation_bluesky.analysis.onset_evidence import (
+    calibrated_spread,
+    null_threshold,
+    robust_evidence,
 )
 from nucleation_bluesky.analysis.onset_learning import Pole, learn_shared
 from nucleation_bluesky.analysis.onset_model import Channel, Shared, start_shared
@@ -199,9 +203,7 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
         channels = build(members, int(size))
         if shared is None:
             shared = _learn(channels, [poles[c] for c in present], binning, threshold)
-            threshold = max(
-                threshold, _null_threshold(nulls, present, channels, shared, error_rate)
-            )
+            threshold = max(threshold, null_threshold(nulls, present, channels, shared, error_rate))
         if shared.mismatch:
             channels = [
                 replace(ch, mismatch=m) for ch, m in zip(channels, shared.mismatch, strict=True)
@@ -213,8 +215,10 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
                 fits[field_.name][members[:, None], present] = value
             else:
                 fits[field_.name][members] = value
-        fits["spread"][members] = _calibrated(fit, threshold)
-        robust, other = _robust(channels, present, suspects[index[members]], fit, shared, threshold)
+        fits["spread"][members] = calibrated_spread(fit, threshold)
+        robust, other = robust_evidence(
+            channels, present, suspects[index[members]], fit, shared, threshold
+        )
         fits["robust"][members] = robust
         fits["other"][members] = other
         for k, c in enumerate(present):
@@ -229,30 +233,6 @@ def _run_level(  # noqa: C901, PLR0912, PLR0915 - one pass over channels and len
         fits["amplitude"][:, c] *= scales[c]
         fits["rise"][:, c] *= scales[c]
     return fits, threshold, shared
-
-
-def _calibrated(fit: Fit, threshold: float) -> np.ndarray:
-    """Return standard deviations of the onsets, with the error of the growth law itself.
-
-    Current and height see one onset, so what their separate onsets differ by beyond the noise is
-    the error of the model, which is measured where both channels are clear. It counts in
-    proportion to the time the growth was seen for.
-    """
-    spread = fit.spread
-    if fit.alone.shape[1] < 2:
-        return spread
-    gap = fit.alone[:, 0] - fit.alone[:, 1]
-    noise = np.sum(fit.alone_spread**2, axis=1)
-    age = np.maximum(fit.distance, 1.0)
-    clear = np.all(fit.channel_evidence > threshold, axis=1) & (noise < (0.2 * age) ** 2)
-    if clear.sum() < 10:
-        return spread
-    z2 = gap[clear] ** 2 / age[clear]
-    excess = float(np.median(z2)) / 0.455 - float(np.median(noise[clear] / age[clear]))
-    # half of it belongs to each channel; the fit leans on the channels by their precision
-    weight = 1.0 / np.maximum(fit.alone_spread, 1e-3) ** 2
-    share = np.sum(weight**2, axis=1) / np.sum(weight, axis=1) ** 2
-    return np.sqrt(spread**2 + 0.5 * max(excess, 0.0) * age * share)
 
 
 def _blank(*shape: int) -> np.ndarray:
@@ -286,73 +266,6 @@ def _learn(channels: list[Channel], poles: list[Pole], binning: int, threshold: 
         & (first.best < 0.4 * channels[0].data.shape[1])
     )[:_LEARN]
     return learn_shared([ch.take(clear) for ch in some], scaled, binning)
-
-
-def _null_threshold(
-    nulls: dict[int, np.ndarray],
-    present: list[int],
-    channels: list[Channel],
-    shared: Shared,
-    error_rate: float,
-) -> float:
-    """Return the evidence that noise reaches with probability ``error_rate``, measured."""
-    size = channels[0].data.shape[1]
-    whole = {c: nulls[c][np.isfinite(nulls[c][:, -size:]).all(axis=1)][:, -size:] for c in present}
-    count = min(len(v) for v in whole.values())
-    if count < 50 or any(v.shape[1] != size for v in whole.values()):
-        return 0.0
-    made = [
-        replace(
-            channels[k],
-            data=whole[c][:count] - whole[c][:count].mean(axis=1, keepdims=True),
-            missing=np.zeros((count, size), dtype=bool),
-        )
-        for k, c in enumerate(present)
-    ]
-    evidence = fit_onsets(made, shared, ratio=1.1).evidence
-    # exponential tail (chi-squared) beyond the 90 % quantile, its decay measured
-    edge = float(np.quantile(evidence, 0.9))
-    excess = evidence[evidence > edge] - edge
-    decay = max(float(np.median(excess)) / np.log(2.0), 1.0) if len(excess) else 1.0
-    return edge + decay * float(np.log(0.1 / error_rate))
-
-
-def _robust(
-    channels: list[Channel],
-    present: list[int],
-    suspects: np.ndarray,
-    fit: Fit,
-    shared: Shared,
-    threshold: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Evidence for growth that survives ignoring the samples that may be a spike.
-
-    Where the other channel alone is clear, its evidence stands as the lower bound it is.
-
-    Returns the smallest over the channels that may have spiked, and the evidence of the channels
-    other than that one.
-    """
-    robust, other = fit.evidence.copy(), fit.evidence.copy()
-    w = channels[0].data.shape[1]
-    for k, c in enumerate(present):
-        suspect = suspects[:, c] > 0
-        rest = fit.channel_evidence.sum(axis=1) - fit.channel_evidence[:, k]
-        clear = suspect & (rest > 2.0 * threshold)
-        robust[clear] = np.minimum(robust[clear], rest[clear])
-        other[clear] = np.minimum(other[clear], rest[clear])
-        rows = np.flatnonzero(suspect & ~clear)
-        if not len(rows):
-            continue
-        gone = np.arange(w)[None, :] >= w - suspects[rows, c][:, None]
-        masked = [
-            (ch.take(rows).without(gone) if j == k else ch.take(rows))
-            for j, ch in enumerate(channels)
-        ]
-        again = fit_onsets(masked, shared, ratio=1.05)
-        robust[rows] = np.minimum(robust[rows], again.evidence)
-        rest = again.channel_evidence.sum(axis=1) - again.channel_evidence[:, k]
-        other[rows] = np.minimum(other[rows], rest)
-    return robust, other
 
 
 def _baseline(channel: Channel, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -394,8 +307,3 @@ def _store(
     # amplitudes belong to time in samples
     result.amplitude[where] = fits["amplitude"][better] / binning ** fits["degree"][better]
     result.crossover[where] = fits["crossover"][better] * binning
-
-
-def probability_to_sigma(probability: float) -> float:
-    """Return the normal deviation that noise exceeds with this two-sided probability."""
-    return float(norm.isf(0.5 * probability))

@@ -8,8 +8,9 @@ import xarray as xr
 
 from nucleation_bluesky.analysis.charge import growth_charge, particle_volume, raw_charge
 from nucleation_bluesky.analysis.classify import MEANINGS, NUCLEATED, classify, ended_by
-from nucleation_bluesky.analysis.inference import infer, probability_to_sigma
+from nucleation_bluesky.analysis.inference import infer
 from nucleation_bluesky.analysis.inference_state import Inference
+from nucleation_bluesky.analysis.onset_evidence import probability_to_sigma
 from nucleation_bluesky.analysis.overshoot import peak_current, peak_rise
 from nucleation_bluesky.analysis.parallel import single_threaded_blas
 from nucleation_bluesky.analysis.ramps import RampSet
