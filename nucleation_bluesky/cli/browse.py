@@ -1,12 +1,9 @@
 """``runs`` and ``serve``: what is there, without the imports of an analysis."""
 
 import threading
-from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
 from nucleation_bluesky.cli.common import (
     ConfigOption,
@@ -15,9 +12,10 @@ from nucleation_bluesky.cli.common import (
     console,
     errors_in_one_sentence,
 )
+from nucleation_bluesky.cli.run_table import print_runs, runs_as_json
 from nucleation_bluesky.session.access import CATALOGUE_ERRORS, serving
 from nucleation_bluesky.storage.run_list import list_runs
-from nucleation_bluesky.storage.runs import RunFilter, RunInfo
+from nucleation_bluesky.storage.runs import RunFilter
 
 
 def _runs_command(app: typer.Typer) -> None:
@@ -32,6 +30,9 @@ def _runs_command(app: typer.Typer) -> None:
         ] = None,
         state: Annotated[str | None, typer.Option(help="running, success, abort or fail.")] = None,
         limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="Everything about each, for another program.")
+        ] = False,
         config: ConfigOption = None,
         data: DataOption = None,
     ) -> None:
@@ -41,30 +42,11 @@ def _runs_command(app: typer.Typer) -> None:
             serving(configuration(config, data)) as server,
         ):
             wanted = RunFilter(sample, technique, operator, since, until, state)
-            console.print(_runs_table(list_runs(server, wanted, limit=limit)))
-
-
-def _runs_table(found: list[RunInfo]) -> Table:
-    """Return a table of runs; who measured is told where anybody has said so."""
-    columns = {
-        "uid": [info.uid[:8] for info in found],
-        "no.": [str(info.scan_id or "") for info in found],
-        "time": [f"{datetime.fromtimestamp(info.time):%Y-%m-%d %H:%M}" for info in found],
-        "plan": [info.plan for info in found],
-        "sample": [info.sample for info in found],
-        "operator": [info.operator for info in found],
-        "state": [info.state for info in found],
-        "events": [str(info.num_events.get("primary", "")) for info in found],
-    }
-    if not any(columns["operator"]):
-        del columns["operator"]
-    # narrow enough for 80 columns and the names in use; longer ones are folded, not cut
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in columns:
-        table.add_column(name, no_wrap=name in ("uid", "time", "plan", "state"), overflow="fold")
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*row)
-    return table
+            found = list_runs(server, wanted, limit=limit)
+        if as_json:
+            typer.echo(runs_as_json(found))
+        else:
+            print_runs(found, console)
 
 
 def _serve_command(app: typer.Typer) -> None:

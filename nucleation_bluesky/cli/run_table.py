@@ -1,0 +1,102 @@
+"""The list of runs: a line for each, as a terminal, a file and another program want it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from nucleation_bluesky.storage.runs import RunInfo
+
+SHORT_UID = 8
+UNBOUNDED = 100_000  # columns
+# what a narrow terminal goes without, in this order: the uid tells runs apart as well as a number
+LEAST = ("no.", "operator", "events")
+NAMES = ("sample", "plan")  # cut where that is not enough
+SHORTEST = 8
+
+
+def print_runs(found: Sequence[RunInfo], console: Console) -> None:
+    """Print a line for each run: whole in a file or pipe, never folded in a terminal."""
+    if not console.is_terminal:
+        table = _table(_columns(found, uid_length=None))
+        Console(file=console.file, width=_width(table), highlight=False).print(table)
+        return
+    columns, left_out = _columns(found, uid_length=SHORT_UID), []
+    for name in LEAST:
+        if _width(_table(columns)) <= console.width:
+            break
+        if columns.pop(name, None) is not None:
+            left_out.append(name)
+    console.print(_table(columns, _cut(columns, console.width)))
+    if left_out:
+        console.print(f"without {', '.join(left_out)}: the terminal is narrow", style="dim")
+
+
+def runs_as_json(found: Sequence[RunInfo]) -> str:
+    """Return the runs as a JSON array; times are ISO 8601 in UTC."""
+    return json.dumps(
+        [
+            {
+                "uid": info.uid,
+                "scan_id": info.scan_id,
+                "time": datetime.fromtimestamp(info.time, UTC).isoformat(),
+                "plan": info.plan,
+                "sample": info.sample,
+                "technique": info.technique,
+                "operator": info.operator,
+                "state": info.state,
+                "reason": info.reason,
+                "num_events": info.num_events,
+            }
+            for info in found
+        ],
+        indent=2,
+        ensure_ascii=False,
+    )
+
+
+def _columns(found: Sequence[RunInfo], uid_length: int | None) -> dict[str, list[str]]:
+    """Return the columns; who measured is told where anybody has said so."""
+    columns = {
+        "uid": [info.uid[:uid_length] for info in found],
+        "no.": [str(info.scan_id or "") for info in found],
+        "time": [f"{datetime.fromtimestamp(info.time):%Y-%m-%d %H:%M}" for info in found],
+        "plan": [info.plan for info in found],
+        "sample": [info.sample for info in found],
+        "operator": [info.operator for info in found],
+        "state": [info.state for info in found],
+        "events": [str(info.num_events.get("primary", "")) for info in found],
+    }
+    if not any(columns["operator"]):
+        del columns["operator"]
+    return columns
+
+
+def _width(table: Table) -> int:
+    """Return the width at which nothing is cut."""
+    return Console(width=UNBOUNDED).measure(table).maximum
+
+
+def _table(columns: dict[str, list[str]], widths: Mapping[str, int] | None = None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(
+            name, no_wrap=True, overflow="ellipsis", max_width=(widths or {}).get(name)
+        )
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _cut(columns: dict[str, list[str]], width: int) -> dict[str, int]:
+    """Return widths of the names with which a table fits."""
+    excess, widths = max(0, _width(_table(columns)) - width), {}
+    for name in NAMES:
+        longest = max(map(cell_len, [name, *columns[name]]))
+        widths[name] = max(min(longest, SHORTEST), longest - excess)
+        excess -= longest - widths[name]
+    return widths

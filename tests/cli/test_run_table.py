@@ -1,0 +1,69 @@
+"""The list of runs at several widths, in a file, and for another program."""
+
+import io
+import json
+
+import pytest
+from nucleation_bluesky.cli.run_table import print_runs, runs_as_json
+from nucleation_bluesky.storage.runs import RunInfo
+from rich.console import Console
+
+PLANS = ("nucleation_map", "combinatorial_screen", "topography")
+SAMPLES = ("Au-1", "Li6PS5Cl pellet 2026-11-03 B", "")
+OPERATORS = ("Ada", "", "Marie Sklodowska-Curie")
+NARROW = 80
+
+
+@pytest.fixture
+def found():
+    return [
+        RunInfo(
+            f"0123456{n}-aaaa-4bbb-8ccc-0123456789ab", n + 1, 1.795e9, PLANS[n], SAMPLES[n],
+            "technique", OPERATORS[n], "success", "", {"primary": 196 * n}, None,
+        )
+        for n in range(3)
+    ]  # fmt: skip
+
+
+def printed(found, width, *, terminal=True):
+    sink = io.StringIO()
+    print_runs(found, Console(file=sink, width=width, force_terminal=terminal, color_system=None))
+    return sink.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, NARROW, 100, 160])
+def test_a_line_for_each_run_at_every_width(found, width):
+    head, _, *lines = printed(found, width)
+    assert max(len(line) for line in [head, *lines]) <= width
+    assert [line.split()[0] for line in lines[:3]] == [info.uid[:8] for info in found]
+    for name in ("uid", "time", "plan", "sample", "state"):
+        assert name in head.split()
+    assert all("2026-11-1" in line and "success" in line for line in lines[:3])
+
+
+def test_what_a_narrow_terminal_goes_without_is_told(found):
+    head, *_, told = printed(found, NARROW)
+    assert told == "without no., operator, events: the terminal is narrow"
+    assert "operator" not in head
+    assert printed(found[:1], 90)[0].split() == [
+        "uid", "no.", "time", "plan", "sample", "operator", "state", "events",
+    ]  # fmt: skip
+    wide = printed(found, 160)
+    assert "Marie Sklodowska-Curie" in wide[-1]  # nothing is left out, nothing is told
+    assert {"no.", "operator", "events"} <= set(wide[0].split())
+
+
+@pytest.mark.parametrize("width", [40, NARROW])
+def test_a_file_has_whole_lines(found, width):
+    _, _, *lines = printed(found, width, terminal=False)
+    assert len(lines) == len(found)
+    for line, info in zip(lines, found, strict=True):
+        assert line.split()[0] == info.uid
+        assert all(text in line for text in (info.plan, info.sample, info.operator))
+
+
+def test_json_has_everything(found):
+    read = json.loads(runs_as_json(found))
+    assert [run["uid"] for run in read] == [info.uid for info in found]
+    assert read[2]["num_events"] == {"primary": 392}
+    assert read[0]["time"].endswith("+00:00")
