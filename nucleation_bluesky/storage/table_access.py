@@ -13,16 +13,13 @@ from tiled.utils import path_from_uri
 # s for the requests in front; less than the courier waits for an answer, so that nothing is written
 # after it has given a request up
 LONGEST_WAIT = 8.0
-# DuckDB holds rows in memory until they are worth a checkpoint, in blocks of 256 KiB a column: with
-# its defaults a run's own rows are what makes the server grow
-SETTINGS = {"default_block_size": "16384", "checkpoint_threshold": "1MB"}
+# DuckDB holds new rows in memory until 16 MB of them are worth a checkpoint: the server would grow
+# with a run, and answer nobody for seconds while the tables of many runs are written at once
+SETTINGS = {"checkpoint_threshold": "1MB"}
 
 
 def open_tables(uri: str) -> dbapi.Connection:
-    """Connect to the tables of a DuckDB file, which is made where there is none.
-
-    The size of blocks is a file's own: one made before keeps its.
-    """
+    """Connect to the tables of a DuckDB file, which is made where there is none."""
     database = AdbcDatabase(
         driver=adbc_driver_duckdb.driver_path(),
         entrypoint="duckdb_adbc_init",
