@@ -204,9 +204,9 @@ def test_rows_are_written_to_the_file_while_there_are_few(tmp_path):
     path = tmp_path / "tables.duckdb"
     rows = pa.table({"seq_num": list(range(5000)), "name": ["site"] * 5000})
     with open_tables(f"duckdb:///{path}") as tables:
-        for mode in ["create", *["append"] * 39]:
+        for _ in range(40):
             with tables.cursor() as cursor:
-                cursor.adbc_ingest("rows", rows, mode=mode)
+                cursor.adbc_ingest("rows", rows, mode="create_append")
             tables.commit()
         assert _value(tables, "SELECT wal_size FROM pragma_database_size()") != "0 bytes"
         log = path.with_name("tables.duckdb.wal")
