@@ -19,10 +19,11 @@ from bluesky.utils import (
     TransitionError,
 )
 from nucleation_bluesky.ledger.guard import Claim, Guard
+from nucleation_bluesky.plans.failures import first_cause
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.screen import combinatorial_screen
 from nucleation_bluesky.session.config import load_configuration
-from nucleation_bluesky.session.execute import Outcome, RunFailedError, execute, first_cause
+from nucleation_bluesky.session.execute import Outcome, RunFailedError, execute
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.session.session import EXPECTED_ERRORS, Session
 from nucleation_bluesky.storage.courier_process import CourierProcess

@@ -55,6 +55,8 @@ class EnvironmentSensor:
             return Reading(math.nan, now, f"{self.pv} does not answer")
         except (TypeError, ValueError) as error:
             return Reading(math.nan, now, f"{self.pv}: {error}")
+        except Exception as error:  # noqa: BLE001 - a circuit lost in a read raises many kinds
+            return Reading(math.nan, now, f"{self.pv} cannot be read: {error}")
         if not math.isfinite(value):
             return Reading(math.nan, now, f"{self.pv} reads {raw}")
         return Reading(value, now)

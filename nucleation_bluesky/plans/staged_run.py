@@ -8,6 +8,7 @@ import bluesky.plan_stubs as bps
 import bluesky.preprocessors as bpp
 from bluesky.utils import Msg, MsgGenerator, plan, short_uid
 
+from nucleation_bluesky.plans.failures import in_words
 from nucleation_bluesky.plans.stubs import CLEANUP_TIMEOUT, clean_up
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def staged_run(
     def first_checkpoint() -> MsgGenerator[None]:
         yield Msg("rewindable", None, True)  # a halted plan may have left it off
         yield from bps.checkpoint()
-        yield from body()
+        yield from in_words(body())
 
     def make_safe(error: BaseException) -> MsgGenerator[None]:
         logger.warning("the run ends early: %s", str(error) or type(error).__name__)

@@ -9,6 +9,7 @@ from typing import Any
 from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted
 
 from nucleation_bluesky.callbacks.progress import MapProgress
+from nucleation_bluesky.plans.failures import first_cause
 from nucleation_bluesky.session.session import Session
 
 logger = logging.getLogger(__name__)
@@ -66,13 +67,6 @@ def _subscribed(session: Session, *callbacks: Any) -> Iterator[None]:
     finally:
         for token in tokens:
             session.RE.unsubscribe(token)
-
-
-def first_cause(error: BaseException) -> BaseException:
-    """Return what a chain of exceptions began with."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def _abort(session: Session) -> None:

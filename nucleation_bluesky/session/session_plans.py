@@ -15,6 +15,7 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator
 
 from nucleation_bluesky.ledger.errors import LedgerError
 from nucleation_bluesky.plans.arguments import ARGUMENTS
+from nucleation_bluesky.plans.failures import first_cause
 from nucleation_bluesky.plans.forms import BOUNDS, CHOICES
 from nucleation_bluesky.plans.landing import approach_until_contact, cv_cycles, hop, landing
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
@@ -27,7 +28,7 @@ from nucleation_bluesky.plans.settings import set_gain
 from nucleation_bluesky.plans.staged_run import MapEndedError
 from nucleation_bluesky.plans.sweep_rate_series import sweep_rate_series
 from nucleation_bluesky.plans.topography import topography
-from nucleation_bluesky.session.execute import RunFailedError, first_cause
+from nucleation_bluesky.session.execute import RunFailedError
 from nucleation_bluesky.session.resume import resume
 from nucleation_bluesky.storage.disk import map_bytes, require_disk
 

@@ -5,7 +5,9 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from epics.ca import ChannelAccessGetFailure
 from nucleation_bluesky.devices.environment import Environment, EnvironmentSensor
+from ophyd.utils import DestroyedError, DisconnectedError
 
 
 def sensor(name, egu, unit="", raw=1.0):
@@ -46,3 +48,39 @@ def test_a_listener_that_fails_does_not_end_the_measurements(caplog):
         environment.stop()
     assert rounds[0] == pytest.approx(1e-6)
     assert "a broken listener" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ChannelAccessGetFailure("lost", 0, 192), DisconnectedError("gone"), DestroyedError("closed")],
+)
+def test_a_circuit_lost_in_the_middle_of_a_read_is_a_problem_and_reading_goes_on(error):
+    """The watch on the air must not end without a word with the thread that reads it."""
+    lost = sensor("oxygen", "ppm")
+    answers = iter([1.0, error, 2.0])
+    came_back = threading.Event()
+    seen = []
+
+    def get(**_):
+        answer = next(answers, 2.0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def listen(readings):
+        seen.append(readings["oxygen"])
+        if len(seen) > 2:
+            came_back.set()
+
+    lost._signal.get = get
+    environment = Environment([lost], period=0.01)
+    environment.subscribe(listen)
+    environment.start()
+    try:
+        assert came_back.wait(10)
+    finally:
+        environment.stop()
+    assert [reading.value for reading in seen[:3]] == pytest.approx(
+        [1e-6, math.nan, 2e-6], nan_ok=True
+    )
+    assert "cannot be read" in seen[1].problem

@@ -203,10 +203,11 @@ def test_topography(engine, documents, afm):
 
 def test_a_failing_ramp_ends_the_map_and_burns_one_site(engine, documents, afm):
     afm.ramp.fail_with = {5: RuntimeError("amplifier unplugged")}
-    with pytest.raises(FailedStatus):
+    with pytest.raises(FailedStatus, match=r"^amplifier unplugged$"):
         engine(nucleation_map(afm, **SMALL))
     assert states(afm) == ["DONE"] * 5 + ["BURNED"]
-    assert documents.of("stop")[0]["exit_status"] == "fail"
+    stop = documents.of("stop")[0]
+    assert (stop["exit_status"], stop["reason"]) == ("fail", "amplifier unplugged")
     kill, unstage = afm.log.index(("kill", "ramp")), afm.log.index(("unstage", "ramp"))
     assert kill < unstage
 
