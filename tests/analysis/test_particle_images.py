@@ -8,7 +8,7 @@ from nucleation_bluesky.analysis.particle_images import (
     measure_labels,
     segment_image,
 )
-from nucleation_bluesky.analysis.particle_images.clear import by_threshold, choose
+from nucleation_bluesky.analysis.particle_images.clear import by_threshold, choose, explained
 from nucleation_bluesky.analysis.particle_images.doubts import doubts
 from nucleation_bluesky.analysis.particle_images.parting import part
 from scipy import ndimage
@@ -298,4 +298,5 @@ def test_a_threshold_is_not_trusted_where_grey_values_are_one_class():
     assert by_threshold(image, valid, 12.0) is None
     chosen = choose(image, valid, labels, 12.0, may_reverse=True)
     assert chosen.labels is labels
-    assert chosen.explained < 0.5
+    assert chosen.above is None
+    assert explained(image, valid, labels > 0) < 0.5

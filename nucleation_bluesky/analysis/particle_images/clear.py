@@ -66,9 +66,9 @@ class Choice:
         Whether they are those of a threshold.
     counts : tuple of int
         Particles in the labels given and in those of the threshold, where both are plausible.
-    explained : float
-        Share of the image's variance that these particles and their ground, as two levels,
-        explain.
+    above : ndarray of int or None, shape (rows, cols)
+        All that lies above the threshold, parted, in the polarity of ``labels``; None where it is
+        texture.
     reversed : bool
         Whether the particles have the other polarity than the labels given.
     """
@@ -76,7 +76,7 @@ class Choice:
     labels: np.ndarray
     by_threshold: bool
     counts: tuple[int, ...]
-    explained: float
+    above: np.ndarray | None
     reversed: bool = False
 
 
@@ -106,19 +106,18 @@ def choose(
     smooth = np.asarray(ndimage.gaussian_filter(image, SMOOTH))
     before = quality(smooth, valid, labels)
     count = int(np.unique(labels[labels > 0]).size)
-    found = _clear_particles(smooth, valid, min_area)
+    above, found = _clear_particles(smooth, valid, min_area)
     taken = found is not None and found[1].evidence >= GAIN * before.evidence
     # what is not clearly particles may be the ground between particles of the other polarity
     doubtful = found is None or (taken and found[1].likeness < LIKE)
     if may_reverse and doubtful:
-        other = _clear_particles(-smooth, valid, min_area)
+        everything, other = _clear_particles(-smooth, valid, min_area)
         if other is not None and _reverses(before, found and found[1], other[1]):
-            counts = (int(other[0].max()),)
-            return Choice(other[0], True, counts, other[1].distinct, reversed=True)
+            return Choice(other[0], True, (int(other[0].max()),), everything, reversed=True)
     counts = (count,) if found is None else (count, int(found[0].max()))
     if found is not None and taken:
-        return Choice(found[0], True, counts, found[1].distinct)
-    return Choice(labels, False, counts, before.distinct)
+        return Choice(found[0], True, counts, above)
+    return Choice(labels, False, counts, above)
 
 
 def _reverses(before: Quality, found: Quality | None, other: Quality) -> bool:
@@ -131,17 +130,17 @@ def _reverses(before: Quality, found: Quality | None, other: Quality) -> bool:
 
 def _clear_particles(
     smooth: np.ndarray, valid: np.ndarray, min_area: float
-) -> tuple[np.ndarray, Quality] | None:
-    """Particles of a threshold, if they look like particles; else without what is debris."""
+) -> tuple[np.ndarray | None, tuple[np.ndarray, Quality] | None]:
+    """Return what a threshold gives, and its particles if they look like some."""
     labels = by_threshold(smooth, valid, min_area)
     if labels is None:
-        return None
+        return None, None
     for tried in (labels, without_debris(smooth, valid, labels)):
         kept = _of_size(tried, min_area)
         found = quality(smooth, valid, kept)
         if found.distinct >= DISTINCT and found.solid >= SOLID and found.alike >= ALIKE:
-            return kept, found
-    return None
+            return labels, (kept, found)
+    return labels, None
 
 
 def _of_size(labels: np.ndarray, min_area: float) -> np.ndarray:
@@ -161,7 +160,7 @@ def by_threshold(smooth: np.ndarray, valid: np.ndarray, min_area: float) -> np.n
     if not (mask & valid).any():
         return None
     # what a tilted ground explains better than two levels do is not two levels
-    if _distinct(smooth, valid, mask & valid) < max(DISTINCT, _tilt(smooth, valid)):
+    if explained(smooth, valid, mask & valid) < max(DISTINCT, _tilt(smooth, valid)):
         return None
     rim = mask & np.logical_not(ndimage.binary_erosion(mask))
     slope = _slope(smooth)
@@ -226,8 +225,8 @@ def _shown(slope: np.ndarray, scale: float) -> np.ndarray:
     return slope**2 / (slope**2 + scale**2)
 
 
-def _distinct(smooth: np.ndarray, valid: np.ndarray, inside: np.ndarray) -> float:
-    """Share of the variance that two levels explain."""
+def explained(smooth: np.ndarray, valid: np.ndarray, inside: np.ndarray) -> float:
+    """Share of the image's variance that particles and ground, as two levels, explain."""
     if not inside.any() or not (valid & ~inside).any():
         return 0.0
     levels = np.where(inside, smooth[inside].mean(), smooth[valid & ~inside].mean())
@@ -269,7 +268,7 @@ def quality(smooth: np.ndarray, valid: np.ndarray, labels: np.ndarray) -> Qualit
     score = outline * props["solidity"] ** 4 * np.sqrt(round_)
     return Quality(
         evidence=float(np.sum(area * score * np.clip(contrast, 0, None))),
-        distinct=_distinct(smooth, valid, inside),
+        distinct=explained(smooth, valid, inside),
         solid=float(np.average(props["solidity"], weights=area)),
         alike=float(area.sum() ** 2 / (area.size * np.sum(area**2))),
         likeness=float(np.average(score, weights=area)),

@@ -1,14 +1,16 @@
 """Find particles on a micrograph: from grey values to labelled particles."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
 from nucleation_bluesky.analysis.particle_images.annotations import annotation_mask
-from nucleation_bluesky.analysis.particle_images.clear import choose
+from nucleation_bluesky.analysis.particle_images.clear import choose, explained
 from nucleation_bluesky.analysis.particle_images.doubts import doubts
+from nucleation_bluesky.analysis.particle_images.learned import explain
 from nucleation_bluesky.analysis.particle_images.outlines import refine_outlines
 from nucleation_bluesky.analysis.particle_images.selection import (
     Candidates,
@@ -67,9 +69,10 @@ def segment_image(
 
     Extremal regions of four scales are scored by the contrast along their outline and by their
     shape; the best disjoint ones are kept, split at their necks, and outlined at their own
-    half-height. Where grey values form two classes, a threshold with the groups parted may explain
-    the image better; see `clear`. What was drawn on the image is left out. Where the result is
-    uncertain, `Segmentation.doubts` says why.
+    half-height. Where grey values form two classes, a threshold gives others; see `clear`. From
+    all of these, joined and parted in several ways, the particles are chosen by scores fitted to
+    labelled micrographs; see `learned`. What was drawn on the image is left out. Where the result
+    is uncertain, `Segmentation.doubts` says why.
 
     Parameters
     ----------
@@ -90,7 +93,7 @@ def segment_image(
         If the image is not 2-D, is too small, holds what is no real and finite number, or what
         goes with it has another shape.
     """
-    array = _grey(image, polarity)
+    array = as_grey(image, polarity)
     for name, other, size in (("colour", colour, (*array.shape, 3)), ("valid", valid, array.shape)):
         if other is not None and np.shape(other) != size:
             raise ValueError(f"{name} has the shape {np.shape(other)}: give {size}")
@@ -98,41 +101,90 @@ def segment_image(
     smallest = MIN_DIAMETER if min_diameter is None else max(1.5, min_diameter)
     if usable.sum() < 64 or np.ptp(array[usable]) == 0:
         return Segmentation(np.zeros(array.shape, dtype=np.int32), "bright", 0.0, usable)
-    unit = _unit(array, usable)
+    seen = look(as_unit(array, usable), usable, polarity, smallest)
+    labels = explain(seen.grey, usable, [seen.first], [seen.second, *seen.above])
+    labels = _drop_small(labels, smallest)
+    share = explained(seen.grey, usable, labels > 0)
+    counts = (*seen.counts, int(labels.max()))
+    margin = seen.margin if polarity == "auto" else float("nan")
+    return Segmentation(
+        labels,
+        "bright" if seen.sign > 0 else "dark",
+        margin,
+        usable,
+        doubts(labels, counts, share, margin),
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What several ways of looking see on an image, in one polarity.
+
+    Parameters
+    ----------
+    grey : ndarray, shape (rows, cols)
+        Smoothed, particles bright.
+    sign : int
+        1 for bright particles, -1 for dark ones.
+    first, second : ndarray of int, shape (rows, cols)
+        Particles by outline and shape, and with those of clusters.
+    above : tuple of ndarray of int
+        What a threshold gives, parted, if it is not texture.
+    counts : tuple of int
+        Particles that each way gives, where it is plausible.
+    margin : float
+        See `Segmentation`.
+    """
+
+    grey: np.ndarray
+    sign: int
+    first: np.ndarray
+    second: np.ndarray
+    above: tuple[np.ndarray, ...]
+    counts: tuple[int, ...]
+    margin: float
+
+
+def look(unit: np.ndarray, usable: np.ndarray, polarity: Polarity, smallest: float) -> Seen:
+    """Search an image, scaled to about 0..1, in several ways, and decide on the polarity."""
     signs = {"auto": (1, -1), "bright": (1,), "dark": (-1,)}[polarity]
     searches = {s: _Search(s * unit, usable, smallest) for s in signs}
-    found = {s: search.first() for s, search in searches.items()}
+    first = {s: search.first() for s, search in searches.items()}
+    found = dict(first)
     best = max(found, key=lambda s: found[s].evidence)
-    for sign, seen in found.items():
+    for sign, seen in first.items():
         # clusters can turn a close decision only
         if seen.evidence >= CLOSE * found[best].evidence:
             found[sign] = searches[sign].second(seen)
     best = max(found, key=lambda s: found[s].evidence)
     evidence = [f.evidence for f in found.values()]
     margin = (max(evidence) - min(evidence)) / max(*evidence, 1e-12)
-    labels = searches[best].on_full_grid(split_touching(found[best].labels))
-    smooth = np.asarray(ndimage.gaussian_filter(best * unit, 1.0))
-    labels = refine_outlines(smooth, labels, usable)
-    labels = without_debris(smooth, usable, _drop_small(labels, smallest))
+    second = searches[best].outlined(found[best])
     choice = choose(
         best * unit,
         usable,
-        labels,
+        second,
         np.pi / 4 * smallest**2,
         may_reverse=polarity == "auto",
     )
-    labels = _drop_small(choice.labels, smallest)
-    margin = float(margin) if polarity == "auto" else float("nan")
-    return Segmentation(
-        labels,
-        "dark" if (best > 0) == choice.reversed else "bright",
-        margin,
-        usable,
-        doubts(labels, choice.counts, choice.explained, margin),
+    if choice.reversed:
+        best = -best
+        if found[best] is first[best]:
+            found[best] = searches[best].second(first[best])
+        second = searches[best].outlined(found[best])
+    alone = np.array_equal(first[best].labels, found[best].labels)
+    return Seen(
+        searches[best].smooth,
+        best,
+        second if alone else searches[best].outlined(first[best]),
+        second,
+        () if choice.above is None else (choice.above,),
+        choice.counts,
+        float(margin),
     )
 
 
-def _grey(image: np.ndarray, polarity: str) -> np.ndarray:
+def as_grey(image: np.ndarray, polarity: str) -> np.ndarray:
     """Return the image as float, or say why it cannot be used."""
     raw = np.asarray(image)
     if raw.dtype.kind not in "buif":
@@ -149,7 +201,7 @@ def _grey(image: np.ndarray, polarity: str) -> np.ndarray:
     return array
 
 
-def _unit(array: np.ndarray, usable: np.ndarray) -> np.ndarray:
+def as_unit(array: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """Scale the picture to about 0..1 and fill what was drawn on it from its surroundings."""
     low, high = np.percentile(array[usable], [0.1, 99.9])
     if not high > low:
@@ -169,7 +221,19 @@ class _Search:
     def __init__(self, unit: np.ndarray, usable: np.ndarray, smallest: float) -> None:
         self._full = (unit, usable)
         self._min_area = np.pi / 4 * smallest**2
+        self._smallest = smallest
         self._factor = int(np.ceil(np.sqrt(unit.size / SEARCH_PIXELS)))
+
+    @cached_property
+    def smooth(self) -> np.ndarray:
+        """The image on the full grid, lightly smoothed."""
+        return np.asarray(ndimage.gaussian_filter(self._full[0], 1.0))
+
+    def outlined(self, found: Candidates) -> np.ndarray:
+        """Particles with their outlines on the full grid, debris left out."""
+        labels = self._on_full_grid(split_touching(found.labels))
+        labels = refine_outlines(self.smooth, labels, self._full[1])
+        return without_debris(self.smooth, self._full[1], _drop_small(labels, self._smallest))
 
     def first(self) -> Candidates:
         found = candidates(*self._grid())
@@ -183,7 +247,7 @@ class _Search:
         more = with_clusters(image, usable, found, min_area)
         return replace(more, evidence=more.evidence * self._factor**2)
 
-    def on_full_grid(self, labels: np.ndarray) -> np.ndarray:
+    def _on_full_grid(self, labels: np.ndarray) -> np.ndarray:
         if self._factor == 1:
             return labels
         index = [

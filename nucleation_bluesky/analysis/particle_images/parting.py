@@ -26,7 +26,7 @@ MOST = 4000
 WORSE = 0.25
 
 
-def part(mask: np.ndarray, shown: np.ndarray) -> np.ndarray | None:
+def part(mask: np.ndarray, shown: np.ndarray, convex: float = CONVEX) -> np.ndarray | None:
     """Label the particles of a mask.
 
     Parameters
@@ -34,16 +34,27 @@ def part(mask: np.ndarray, shown: np.ndarray) -> np.ndarray | None:
     mask : ndarray of bool, shape (rows, cols)
     shown : ndarray, shape (rows, cols)
         How clearly the image shows an outline at each pixel, 0 to 1.
+    convex : float
+        Power of the solidity in the likeness: the larger, the more is parted.
 
     Returns
     -------
     ndarray of int, shape (rows, cols), or None
         1..n; None where the mask falls into so many fragments that it is texture.
     """
+    pieces = fragments(mask)
+    return None if pieces is None else join(pieces, shown, convex)
+
+
+def fragments(mask: np.ndarray) -> np.ndarray | None:
+    """Cut a mask at every narrowing; None where that gives so many pieces that it is texture."""
     pieces = _without_specks(_fragments(mask))
-    if int(pieces.max()) > MOST:
-        return None
-    return _Joining(pieces, shown).labels()
+    return None if int(pieces.max()) > MOST else pieces
+
+
+def join(pieces: np.ndarray, shown: np.ndarray, convex: float = CONVEX) -> np.ndarray:
+    """Join the pieces that the image shows to be one particle; see `part`."""
+    return _Joining(pieces, shown, convex).labels()
 
 
 def _fragments(mask: np.ndarray) -> np.ndarray:
@@ -74,8 +85,8 @@ def _without_specks(pieces: np.ndarray) -> np.ndarray:
 class _Joining:
     """The tree of unions of one mask; a node is a number, its fragments are those below 1..n."""
 
-    def __init__(self, pieces: np.ndarray, shown: np.ndarray) -> None:
-        self._pieces = pieces
+    def __init__(self, pieces: np.ndarray, shown: np.ndarray, convex: float) -> None:
+        self._pieces, self._convex = pieces, convex
         self._n = n = int(pieces.max())
         self._area = dict(enumerate(np.bincount(pieces.ravel(), minlength=n + 1).astype(float)))
         # length of the outline, and its part that the image shows: to the ground, to neighbours
@@ -92,7 +103,7 @@ class _Joining:
         self._children: dict[int, tuple[int, int]] = {}
         self._whole: dict[int, bool] = {}
         for k, box in enumerate(ndimage.find_objects(pieces), start=1):
-            hull, size = _hull(_corners(pieces[box] == k) + [s.start for s in box])
+            hull, size = _hull(corners(pieces[box] == k) + [s.start for s in box])
             self._points[k] = hull
             self._best[k] = self._worth(self._area[k], size, *self._outline(k))
 
@@ -167,9 +178,8 @@ class _Joining:
             length, seen = length + edge[0], seen + edge[1]
         return length, seen
 
-    @staticmethod
-    def _worth(area: float, hull: float, length: float, seen: float) -> float:
-        return area * seen / max(length, 1.0) * min(1.0, area / hull) ** CONVEX
+    def _worth(self, area: float, hull: float, length: float, seen: float) -> float:
+        return area * seen / max(length, 1.0) * min(1.0, area / hull) ** self._convex
 
     def _leaves(self, k: int) -> list[int]:
         stack, found = [k], []
@@ -191,7 +201,7 @@ def _hull(points: np.ndarray) -> tuple[np.ndarray, float]:
     return points[hull.vertices], float(hull.volume)
 
 
-def _corners(region: np.ndarray) -> np.ndarray:
+def corners(region: np.ndarray) -> np.ndarray:
     """Points around a region whose hull has the area of a smooth outline."""
     held = np.flatnonzero(region.any(axis=1))
     left = region[held].argmax(axis=1)

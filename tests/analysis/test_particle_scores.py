@@ -1,0 +1,127 @@
+"""Choosing particles from a pool of candidates by fitted scores."""
+
+import numpy as np
+import pytest
+from nucleation_bluesky.analysis.particle_images import learned
+from nucleation_bluesky.analysis.particle_images.forest import Forest
+from nucleation_bluesky.analysis.particle_images.pool import (
+    disjoint,
+    drawn,
+    layers_of,
+    overlap_before,
+    pool_of,
+)
+from nucleation_bluesky.analysis.particle_images.traits import Field, traits
+from scipy import ndimage
+
+SHAPE = (120, 160)
+ROWS, COLS = np.indices(SHAPE)
+
+
+def disc(row, col, radius):
+    return np.hypot(ROWS - row, COLS - col) < radius
+
+
+def numbered(*masks):
+    out = np.zeros(SHAPE, dtype=np.int32)
+    for k, mask in enumerate(masks, start=1):
+        out[mask] = k
+    return out
+
+
+def field_of(mask, noise=0.02):
+    rng = np.random.default_rng(0)
+    grey = ndimage.gaussian_filter(mask.astype(float), 1.0) + rng.normal(0, noise, SHAPE)
+    return Field.of(np.asarray(ndimage.gaussian_filter(grey, 1.0)), np.ones(SHAPE, dtype=bool))
+
+
+def test_a_forest_sums_what_its_trees_say():
+    forest = Forest(
+        ("a", "b"),
+        1.0,
+        trait=np.array([[0, -1, 1, -1, -1], [-1, 0, 0, 0, 0]]),
+        limit=np.array([[0.5, 0, 2.0, 0, 0], [0, 0, 0, 0, 0]]),
+        left=np.array([[1, 0, 3, 0, 0], [0] * 5]),
+        right=np.array([[2, 0, 4, 0, 0], [0] * 5]),
+        value=np.array([[0, 10.0, 0, 20.0, 30.0], [0.25, 0, 0, 0, 0]]),
+    )
+    found = forest({"b": np.array([0.0, 2.0, 3.0]), "a": np.array([0.5, 1.0, 1.0])})
+    np.testing.assert_allclose(found, [11.25, 21.25, 31.25])
+
+
+def test_traits_tell_one_particle_from_two():
+    pair = disc(60, 50, 16) | disc(60, 80, 16)
+    alone = disc(60, 120, 16)
+    found = traits(field_of(pair | alone), numbered(pair, alone), {})
+    assert found["solid"][0] < 0.95 < found["solid"][1]
+    assert found["round"][0] < found["round"][1]
+    assert found["depth"][0] < 0.75 < found["depth"][1]
+    halves = traits(field_of(alone), numbered(alone & (COLS < 120), alone & (COLS >= 120)), {})
+    # the cut through a particle: a common side where the image shows nothing
+    assert (halves["shared"] > 0.25).all()
+    assert (halves["gap"] < 0.3).all()
+    assert (halves["gap shown"] < 0.5).all()
+    assert (halves["shown10"] < 0.3 * halves["shown50"]).all()
+
+
+def test_traits_do_not_depend_on_magnification():
+    mask = disc(60, 50, 10) | disc(40, 120, 14)
+    small = traits(field_of(mask), numbered(disc(60, 50, 10), disc(40, 120, 14)), {})
+    twice = np.kron(field_of(mask).grey, np.ones((2, 2)))
+    field = Field.of(
+        np.asarray(ndimage.gaussian_filter(twice, 1.0)), np.ones(twice.shape, dtype=bool)
+    )
+    labels = np.kron(numbered(disc(60, 50, 10), disc(40, 120, 14)), np.ones((2, 2), dtype=np.int32))
+    large = traits(field, labels, {})
+    for name in ("axes", "filled", "solid", "share", "beside size", "covered", "grey50"):
+        np.testing.assert_allclose(large[name], small[name], atol=0.04, err_msg=name)
+
+
+def test_the_worthiest_regions_that_hardly_overlap_are_chosen():
+    whole = disc(60, 60, 30)
+    layers = [
+        numbered(whole),
+        numbered(whole & (COLS < 60), whole & (COLS >= 60), disc(60, 130, 12)),
+        numbered(disc(60, 62, 30)),
+    ]
+    pool = pool_of(field_of(whole | disc(60, 130, 12)), layers)
+    np.testing.assert_array_equal(pool.first, [0, 1, 4])
+    assert pool.traits["holds most"][0] == 2
+    assert pool.traits["part least"][1] == pytest.approx(0.5, abs=0.05)
+    assert pool.traits["found best"][0] > 0.9 > 0.6 > pool.traits["found best"][1]
+    assert pool.traits["found best"][3] == 0
+    np.testing.assert_array_equal(disjoint(pool, np.array([0.9, 0.8, 0.8, 0.1, 0.7])), [0, 3])
+    np.testing.assert_array_equal(disjoint(pool, np.array([0.5, 0.8, 0.7, 0.6, 0.4])), [1, 2, 3])
+    chosen = np.array([0, 4])
+    overlap = overlap_before(pool, chosen)
+    assert overlap[0] == 0
+    assert overlap[1] > 0.9
+    labels = drawn(pool, chosen)
+    np.testing.assert_array_equal(labels == 1, whole)
+    assert (labels == 2).sum() == (disc(60, 62, 30) & ~whole).sum()
+
+
+def test_every_score_asks_for_traits_that_there_are():
+    mask = disc(60, 50, 16) | disc(60, 100, 16)
+    field = field_of(mask)
+    pool = pool_of(field, layers_of(field, [], [numbered(disc(60, 50, 16), disc(60, 100, 16))]))
+    scores = {name: learned.forests()[name](pool.traits) for name in learned.FITTED}
+    assert (scores["fit"] > 0.6).all()
+    assert (scores["purity"] > 0.6).all()
+    found = learned.among(pool, disjoint(pool, learned.worth(scores)), scores)
+    assert (learned.forests()[learned.COUNTS](found) > learned.LEAST).all()
+
+
+def test_nothing_to_choose_from_gives_nothing():
+    empty = np.zeros(SHAPE, dtype=np.int32)
+    valid = np.ones(SHAPE, dtype=bool)
+    assert not learned.explain(field_of(disc(60, 60, 20)).grey, valid, [empty], [empty]).any()
+
+
+def test_pieces_of_rods_are_joined_though_a_segmentation_cut_them():
+    rods = [(20, 14), (58, 30), (96, 20)]
+    whole = [(np.abs(ROWS - r) < 8) & (np.abs(COLS - c - 50) < 50) for r, c in rods]
+    cut = numbered(*(m & (k == COLS // 20) for m in whole for k in range(8)))
+    field = field_of(np.logical_or.reduce(whole), noise=0.05)
+    found = learned.explain(field.grey, field.valid, [], [cut])
+    assert found.max() == 3
