@@ -172,11 +172,10 @@ def look(unit: np.ndarray, usable: np.ndarray, polarity: Polarity, smallest: flo
         if found[best] is first[best]:
             found[best] = searches[best].second(first[best])
         second = searches[best].outlined(found[best])
-    alone = np.array_equal(first[best].labels, found[best].labels)
     return Seen(
         searches[best].smooth,
         best,
-        second if alone else searches[best].outlined(first[best]),
+        searches[best].within(second, first[best]),
         second,
         () if choice.above is None else (choice.above,),
         choice.counts,
@@ -246,6 +245,14 @@ class _Search:
         image, usable, min_area = self._grid()
         more = with_clusters(image, usable, found, min_area)
         return replace(more, evidence=more.evidence * self._factor**2)
+
+    def within(self, labels: np.ndarray, found: Candidates) -> np.ndarray:
+        """Return those of the outlined particles that candidates had seen."""
+        seen = self._on_full_grid(found.labels) > 0
+        area = np.bincount(labels.ravel())
+        keep = 2 * np.bincount(labels[seen], minlength=area.size) > area
+        keep[0] = False
+        return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[labels]
 
     def _on_full_grid(self, labels: np.ndarray) -> np.ndarray:
         if self._factor == 1:

@@ -43,7 +43,7 @@ def part(mask: np.ndarray, shown: np.ndarray, convex: float = CONVEX) -> np.ndar
         1..n; None where the mask falls into so many fragments that it is texture.
     """
     pieces = fragments(mask)
-    return None if pieces is None else join(pieces, shown, convex)
+    return None if pieces is None else join(pieces, shown, convex)[0]
 
 
 def fragments(mask: np.ndarray) -> np.ndarray | None:
@@ -52,9 +52,14 @@ def fragments(mask: np.ndarray) -> np.ndarray | None:
     return None if int(pieces.max()) > MOST else pieces
 
 
-def join(pieces: np.ndarray, shown: np.ndarray, convex: float = CONVEX) -> np.ndarray:
-    """Join the pieces that the image shows to be one particle; see `part`."""
-    return _Joining(pieces, shown, convex).labels()
+def join(pieces: np.ndarray, shown: np.ndarray, *convex: float) -> list[np.ndarray]:
+    """Join the pieces that the image shows to be one particle, for each power; see `part`."""
+    borders = _borders(pieces, shown)
+    hulls = [
+        _hull(corners(pieces[box] == k) + [s.start for s in box])
+        for k, box in enumerate(ndimage.find_objects(pieces), start=1)
+    ]
+    return [_Joining(pieces, borders, hulls, power).labels() for power in convex]
 
 
 def _fragments(mask: np.ndarray) -> np.ndarray:
@@ -85,14 +90,20 @@ def _without_specks(pieces: np.ndarray) -> np.ndarray:
 class _Joining:
     """The tree of unions of one mask; a node is a number, its fragments are those below 1..n."""
 
-    def __init__(self, pieces: np.ndarray, shown: np.ndarray, convex: float) -> None:
+    def __init__(
+        self,
+        pieces: np.ndarray,
+        borders: list[tuple[int, int, float, float]],
+        hulls: list[tuple[np.ndarray, float]],
+        convex: float,
+    ) -> None:
         self._pieces, self._convex = pieces, convex
         self._n = n = int(pieces.max())
         self._area = dict(enumerate(np.bincount(pieces.ravel(), minlength=n + 1).astype(float)))
         # length of the outline, and its part that the image shows: to the ground, to neighbours
         self._free = dict.fromkeys(range(1, n + 1), (0.0, 0.0))
         self._border: dict[int, dict[int, tuple[float, float]]] = {k: {} for k in self._free}
-        for i, j, length, seen in _borders(pieces, shown):
+        for i, j, length, seen in borders:
             if i == 0:
                 self._free[j] = (length, seen)
             else:
@@ -102,8 +113,7 @@ class _Joining:
         self._best: dict[int, float] = {}
         self._children: dict[int, tuple[int, int]] = {}
         self._whole: dict[int, bool] = {}
-        for k, box in enumerate(ndimage.find_objects(pieces), start=1):
-            hull, size = _hull(corners(pieces[box] == k) + [s.start for s in box])
+        for k, (hull, size) in enumerate(hulls, start=1):
             self._points[k] = hull
             self._best[k] = self._worth(self._area[k], size, *self._outline(k))
 

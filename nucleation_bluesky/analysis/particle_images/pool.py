@@ -63,8 +63,9 @@ def layers_of(field: Field, found: list[np.ndarray], parted: list[np.ndarray]) -
         scale = max(3 * field.noise, 0.5 * float(np.median(field.slope[rim])))
         shown = field.slope**2 / (field.slope**2 + scale**2)
         shown = np.asarray(ndimage.maximum_filter(shown, 3))
-        joined.append(join(pieces, shown, JOINED))
-        finer.append(join(pieces, shown, PARTED))
+        whole, small = join(pieces, shown, JOINED, PARTED)
+        joined.append(whole)
+        finer.append(small)
     layers = [_of_size(labels) for labels in (*layers, *joined, *finer)]
     return [labels for labels in layers if labels.any()]
 

@@ -20,6 +20,8 @@ RING = 4
 CORE = 2
 LEAST_CONTRAST = 0.01
 LEAST_NOISE = 0.003
+# bits of a value where values are ranked
+FINE = 24
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,17 @@ class _Sums:
         found = np.zeros((len(shares), self.n))
         if values.size == 0:
             return found
-        order = np.lexsort((values, owner))
-        owner, values = owner[order], values[order]
-        start = np.searchsorted(owner, np.arange(1, self.n + 1))
-        count = np.searchsorted(owner, np.arange(1, self.n + 1), side="right") - start
+        # one sort of whole numbers, the region before the value, is many times faster than two
+        low, span = float(values.min()), float(np.ptp(values)) or 1.0
+        key = owner.astype(np.int64) << FINE
+        key += np.rint((values - low) * (((1 << FINE) - 1) / span)).astype(np.int64)
+        key.sort()
+        count = np.bincount(owner, minlength=self.n + 1)[1:]
+        start = np.cumsum(count) - count
         for i, share in enumerate(shares):
             at = start + np.floor(share * (count - 1) + 0.5).astype(int)
-            found[i] = np.where(count > 0, values[np.clip(at, 0, values.size - 1)], 0)
+            whole = key[np.clip(at, 0, key.size - 1)] & ((1 << FINE) - 1)
+            found[i] = np.where(count > 0, low + whole * (span / ((1 << FINE) - 1)), 0)
         return found
 
 
