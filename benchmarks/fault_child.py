@@ -19,7 +19,7 @@ from bluesky.utils import (
     TransitionError,
 )
 from nucleation_bluesky.ledger.guard import Claim, Guard
-from nucleation_bluesky.plans.failures import first_cause
+from nucleation_bluesky.plans.failures import device_error
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
 from nucleation_bluesky.plans.screen import combinatorial_screen
 from nucleation_bluesky.session.config import load_configuration
@@ -117,7 +117,7 @@ def drive(session: Session, plan: Any, job: dict[str, Any]) -> Outcome:
         except RunEngineControlException as error:
             say(f"{type(error).__name__}: {error}")
         except FailedStatus as error:
-            raise RunFailedError(str(first_cause(error))) from error
+            raise RunFailedError(str(device_error(error))) from error
         if session.RE.state != "paused":
             return outcome
         time.sleep(0.3)

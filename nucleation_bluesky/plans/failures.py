@@ -12,6 +12,16 @@ def first_cause(error: BaseException) -> BaseException:
     return error
 
 
+def device_error(error: BaseException) -> BaseException:
+    """Return what a device raised, where bluesky tells of its failed status; else the error itself.
+
+    What this was raised from in turn says less: a number of Channel Access, not which PV was lost.
+    """
+    while isinstance(error, FailedStatus) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 @plan
 def in_words(messages: MsgGenerator[Any]) -> MsgGenerator[Any]:
     """Yield a plan's messages; a failed status is told by what made it fail.
@@ -22,7 +32,7 @@ def in_words(messages: MsgGenerator[Any]) -> MsgGenerator[Any]:
     try:
         return (yield from messages)
     except FailedStatus as error:
-        cause = first_cause(error)
+        cause = device_error(error)
         if cause is error:
             raise
         raise FailedStatus(str(cause) or type(cause).__name__) from cause

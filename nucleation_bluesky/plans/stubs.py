@@ -23,6 +23,7 @@ from bluesky.utils import (
 
 from nucleation_bluesky.contract.documents import PRIMARY_STREAM
 from nucleation_bluesky.contract.ramp import RampSpec
+from nucleation_bluesky.plans.failures import device_error
 from nucleation_bluesky.plans.protocols import ExposureDevice, ImagerDevice, RampDevice, StageDevice
 from nucleation_bluesky.plans.results import RampResult
 
@@ -59,7 +60,10 @@ def finished(
     TimeoutError
         If the wait times out.
     """
-    yield Msg("wait", None, group=group, error_on_timeout=True, timeout=timeout, watch=())
+    try:
+        yield Msg("wait", None, group=group, error_on_timeout=True, timeout=timeout, watch=())
+    except TimeoutError as error:  # which does not say of what
+        raise TimeoutError(f"{what} did not end within {timeout:g} s") from error
     for status in statuses:
         if status is not None and not (status.done and status.success):
             raise InterruptedStepError(
@@ -260,7 +264,7 @@ def clean_up(
                 continue
             except (FailedStatus, TimeoutError, OSError, RuntimeError, ValueError) as error:
                 logger.exception("clean-up: %s failed", name)
-                failed.append(f"{name}: {error}")
+                failed.append(f"{name}: {device_error(error)}")
             break
     if request is not None:
         raise request

@@ -9,14 +9,14 @@ from typing import Any
 from bluesky.utils import FailedStatus, MsgGenerator, RunEngineInterrupted
 
 from nucleation_bluesky.callbacks.progress import MapProgress
-from nucleation_bluesky.plans.failures import first_cause
+from nucleation_bluesky.plans.failures import device_error
 from nucleation_bluesky.session.session import Session
 
 logger = logging.getLogger(__name__)
 
 
 class RunFailedError(RuntimeError):
-    """A run ended in failure; the message is the first cause."""
+    """A run ended in failure; the message is what the device said."""
 
 
 @dataclass(eq=False)
@@ -76,7 +76,7 @@ def _abort(session: Session) -> None:
     try:
         session.RE.abort("interrupted at the terminal")
     except FailedStatus as error:  # of the ramp that this abort killed, in the middle of clean-up
-        logger.info("ended by the abort: %s", first_cause(error))
+        logger.info("ended by the abort: %s", device_error(error))
     except KeyboardInterrupt:
         session.instrument.kill()
         if session.RE.state == "paused":
@@ -109,5 +109,5 @@ def execute(session: Session, plan: MsgGenerator[Any], *, progress: bool = True)
         except RunEngineInterrupted:
             _abort(session)
         except FailedStatus as error:
-            raise RunFailedError(str(first_cause(error))) from error
+            raise RunFailedError(str(device_error(error))) from error
     return outcome

@@ -15,7 +15,7 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator
 
 from nucleation_bluesky.ledger.errors import LedgerError
 from nucleation_bluesky.plans.arguments import ARGUMENTS
-from nucleation_bluesky.plans.failures import first_cause
+from nucleation_bluesky.plans.failures import device_error, first_cause
 from nucleation_bluesky.plans.forms import BOUNDS, CHOICES
 from nucleation_bluesky.plans.landing import approach_until_contact, cv_cycles, hop, landing
 from nucleation_bluesky.plans.nucleation_map import nucleation_map
@@ -207,13 +207,13 @@ def worst_case(arguments: Mapping[str, Any]) -> int:
 
 
 def _told(plan: MsgGenerator[Any], unattended: bool) -> MsgGenerator[Any]:
-    """Run a plan; say what failed first, and pause a queue whose instrument has failed."""
+    """Run a plan; say what failed, and pause a queue whose instrument has failed."""
     try:
         return (yield from plan)
     except FailedStatus as error:
-        cause = first_cause(error)
-        failure: Exception = RunFailedError(str(cause))
-        needs_person = not isinstance(cause, LedgerError)
+        failure: Exception = RunFailedError(str(device_error(error)))
+        # a site that is refused concerns one item; a ledger whose file fails concerns all
+        needs_person = not isinstance(first_cause(error), LedgerError)
     except (MapEndedError, OSError) as error:
         failure, needs_person = error, True
     if unattended and needs_person:

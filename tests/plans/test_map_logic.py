@@ -212,6 +212,16 @@ def test_a_failing_ramp_ends_the_map_and_burns_one_site(engine, documents, afm):
     assert kill < unstage
 
 
+def test_the_reason_of_a_failure_is_what_the_device_says(engine, documents, afm):
+    """Not what a lower layer told the device."""
+    error = RuntimeError("the connection to NB:Ramp was lost")
+    error.__cause__ = OSError("status code 192")
+    afm.ramp.fail_with = {1: error}
+    with pytest.raises(FailedStatus, match=r"^the connection to NB:Ramp was lost$"):
+        engine(nucleation_map(afm, **SMALL))
+    assert documents.of("stop")[0]["reason"] == "the connection to NB:Ramp was lost"
+
+
 def test_a_failing_clean_up_step_does_not_stop_the_others(engine, documents, afm):
     afm.ramp.fail_with = {"unstage": True}
     with pytest.raises(MapEndedError, match=r"unstage ramp.*unstage failed"):
