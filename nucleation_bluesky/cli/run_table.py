@@ -8,6 +8,7 @@ from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nucleation_bluesky.storage.runs import RunInfo
 
@@ -65,15 +66,21 @@ def _columns(found: Sequence[RunInfo], uid_length: int | None) -> dict[str, list
         "uid": [info.uid[:uid_length] for info in found],
         "no.": [str(info.scan_id or "") for info in found],
         "time": [f"{datetime.fromtimestamp(info.time):%Y-%m-%d %H:%M}" for info in found],
-        "plan": [info.plan for info in found],
-        "sample": [info.sample for info in found],
-        "operator": [info.operator for info in found],
-        "state": [info.state for info in found],
+        "plan": [_in_one_line(info.plan) for info in found],
+        "sample": [_in_one_line(info.sample) for info in found],
+        "operator": [_in_one_line(info.operator) for info in found],
+        "state": [_in_one_line(info.state) for info in found],
         "events": [str(info.num_events.get("primary", "")) for info in found],
     }
     if not any(columns["operator"]):
         del columns["operator"]
     return columns
+
+
+def _in_one_line(name: str) -> str:
+    """Return a name without line ends, tabs and what a terminal takes for commands."""
+    spaced = " ".join(name.split())
+    return "".join(character for character in spaced if character.isprintable())
 
 
 def _width(table: Table) -> int:
@@ -88,7 +95,7 @@ def _table(columns: dict[str, list[str]], widths: Mapping[str, int] | None = Non
             name, no_wrap=True, overflow="ellipsis", max_width=(widths or {}).get(name)
         )
     for row in zip(*columns.values(), strict=True):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # brackets in a name are no markup
     return table
 
 

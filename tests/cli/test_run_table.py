@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from nucleation_bluesky.cli.run_table import print_runs, runs_as_json
@@ -67,3 +68,18 @@ def test_json_has_everything(found):
     assert [run["uid"] for run in read] == [info.uid for info in found]
     assert read[2]["num_events"] == {"primary": 392}
     assert read[0]["time"].endswith("+00:00")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    ("sample", "shown"),
+    [
+        ("pellet [/b] [red] :gem:", "pellet [/b] [red] :gem:"),
+        ("two\nlines\tof it", "two lines of it"),
+        ("\x1b[2Jcleared", "[2Jcleared"),
+    ],
+)
+def test_a_name_is_a_name_whatever_it_holds(found, sample, shown, terminal):
+    lines = printed([replace(found[0], sample=sample)], 160, terminal=terminal)
+    assert len(lines) == 3
+    assert f"  {shown}  " in lines[2]
