@@ -12,12 +12,14 @@ from typing import Annotated, NoReturn
 import psutil
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from nucleation_bluesky.session.config import Configuration, ConfigurationError, load_configuration
 from nucleation_bluesky.session.quantities import example, parse_quantity
 
-console = Console(highlight=False)
-error_console = Console(stderr=True, highlight=False)
+# what is told holds names that users gave: brackets and colons in them are no markup
+console = Console(highlight=False, markup=False, emoji=False)
+error_console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 DELIVERY_TIMEOUT = 120.0  # s, the longest wait for runs to reach Tiled
 
 ConfigOption = Annotated[
@@ -32,7 +34,7 @@ EndWith = Annotated[int | None, typer.Option(help="End when the process with thi
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with one clear sentence."""
-    error_console.print(f"[red]error:[/red] {message}", soft_wrap=True)
+    error_console.print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)
     raise typer.Exit(code)
 
 

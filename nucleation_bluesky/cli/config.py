@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from nucleation_bluesky.cli.common import (
     ConfigOption,
@@ -60,7 +61,7 @@ def check(
     except ConfigurationError as error:
         fail(str(error), 2)
     for key, sentence in wrong:
-        error_console.print(f"[red]{key}[/red]: {sentence}", soft_wrap=True)
+        error_console.print(Text.assemble((key, "red"), f": {sentence}"), soft_wrap=True)
     if wrong:
         fail(f"{chosen}: {len(wrong)} mistake{'s' if len(wrong) > 1 else ''}", 2)
     console.print(f"{chosen} is in order")
@@ -81,8 +82,8 @@ def show(
             line for line in text.splitlines() if line.startswith("[") or line not in known
         )
         text = _without_empty_sections(text)
-    console.print(f"# from {source}" if source else "# defaults: no file here", markup=False)
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(f"# from {source}" if source else "# defaults: no file here")
+    console.print(text, soft_wrap=True)
 
 
 def _without_empty_sections(text: str) -> str:

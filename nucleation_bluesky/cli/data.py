@@ -114,7 +114,7 @@ def show_summary(result: AnalysisResult | SeccmResult) -> None:
         table.add_row(item.name, told + unit, interval, item.note)
     console.print(table)
     for part, reason in result.missing.items():
-        console.print(f"[dim]no {part}: {reason}[/dim]", soft_wrap=True)
+        console.print(f"no {part}: {reason}", style="dim", soft_wrap=True)
 
 
 def _analyse_commands(app: typer.Typer) -> None:

@@ -102,7 +102,7 @@ def experiments(rows: int, cols: int, *, small: bool) -> list[Experiment]:
 
 def measure(session: Session, experiment: Experiment) -> str:
     """Run one experiment and return its uid."""
-    console.print(f"[bold]{experiment.label}[/bold]")
+    console.print(experiment.label, style="bold")
     with timed("measured"):
         session.RE(mv(session.instrument.amplifier.gain, experiment.gain))
         plan = experiment.plan(session.instrument, **experiment.arguments)
@@ -146,7 +146,7 @@ def run_afm_demo(
         uids = [measure(session, experiment) for experiment in planned]
         if not session.wait_delivered(uids, DELIVERY_TIMEOUT):
             fail("the documents did not reach Tiled; see 'nucleation-bluesky journal list'")
-        console.print("[bold]analysis, from the data in Tiled[/bold]")
+        console.print("analysis, from the data in Tiled", style="bold")
         with timed("analysed"), ResultWriter() as write:
             return [evaluate(session, e, uid, write) for e, uid in zip(planned, uids, strict=True)]
 

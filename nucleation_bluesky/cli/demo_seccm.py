@@ -91,7 +91,7 @@ def run_seccm_demo(out: Path, seed: int, sample: str, *, small: bool) -> list[Se
 
 def measure(session: Session, experiment: LandingExperiment) -> str:
     """Run one experiment and return its uid."""
-    console.print(f"[bold]{experiment.label}[/bold]")
+    console.print(experiment.label, style="bold")
     with timed("measured"):
         outcome = execute(session, experiment.plan(session.seccm, **experiment.arguments))
     return uid_of(outcome, experiment.label)

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
+from rich.text import Text
 
 from nucleation_bluesky.cli.common import ConfigOption, DataOption, configuration, console
 from nucleation_bluesky.contract.enums import ControllerState
@@ -147,8 +148,10 @@ def register(app: typer.Typer) -> None:
         console.print(f"Python {sys.version.split()[0]} at {Path(sys.prefix)}")
         for name, check in CHECKS.items():
             try:
-                console.print(f"[green]ok[/green]    {name}: {check(chosen)}", soft_wrap=True)
+                found, style, told = "ok", "green", check(chosen)
             except (RuntimeError, OSError, ValueError, LedgerError) as error:
                 failed += 1
-                console.print(f"[red]fails[/red] {name}: {error}", soft_wrap=True)
+                found, style, told = "fails", "red", str(error)
+            line = Text.assemble((f"{found:5}", style), f" {name}: {told}")
+            console.print(line, soft_wrap=True)
         raise typer.Exit(min(failed, 1))

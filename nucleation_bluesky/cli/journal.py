@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from nucleation_bluesky.callbacks.journal_reader import (
     JournalDamagedError,
@@ -60,7 +61,8 @@ def verify(
             names = [name for name, _ in read_journal(journal)]
         except JournalDamagedError as error:
             damaged += 1
-            console.print(f"{journal.name}: [red]damaged[/red]: {error}")
+            line = Text.assemble(f"{journal.name}: ", ("damaged", "red"), f": {error}")
+            console.print(line)
         except OSError as error:
             fail(f"cannot read {journal}: {error.strerror}")
         else:

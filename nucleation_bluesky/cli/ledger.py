@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from nucleation_bluesky.cli.common import (
     ConfigOption,
@@ -61,7 +62,8 @@ def show(
             exposures = ledger.exposures(name)
             counts = Counter(exposure.state.value.lower() for exposure in exposures)
             told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none"
-            console.print(f"[bold]{name}[/bold]: {len(exposures)} exposures ({told})")
+            line = Text.assemble((name, "bold"), f": {len(exposures)} exposures ({told})")
+            console.print(line)
             for mount in ledger.mounts(name):
                 when = datetime.fromtimestamp(mount.time).astimezone()
                 console.print(f"  mount {mount.epoch}, {mount.kind.value}, {when:%Y-%m-%d %H:%M}")

@@ -123,3 +123,11 @@ def test_journal(tmp_path):
     directory.mkdir()
     (directory / "20260101T000000Z_x.jsonl").write_text('{"crc":"00000000",garbage}\n{}\n')
     refused(invoke("journal", "verify", "--data", tmp_path), "1 of 1 journals are damaged")
+
+
+def test_what_a_user_wrote_is_no_markup(tmp_path):
+    """Brackets are told as they are; as markup of rich they would end in a traceback."""
+    refused(invoke("runs", "--since", "[/b] [red]", "--data", tmp_path), "[/b] [red]")
+    damaged = tmp_path / "[red] :gem:.jsonl"
+    damaged.write_text("no journal\n{}\n")
+    refused(invoke("journal", "verify", damaged), "[red] :gem:.jsonl: damaged")
