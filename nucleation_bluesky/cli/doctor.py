@@ -114,7 +114,7 @@ def _queue(config: Configuration) -> str:
     )
 
     await_redis(read_address(given), patience=0.0)
-    return f"Redis as {given} says answers"
+    return f"the Redis that {given} names answers"
 
 
 def _tiled(config: Configuration) -> str:
