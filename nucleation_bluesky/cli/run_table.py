@@ -18,6 +18,10 @@ UNBOUNDED = 100_000  # columns
 LEAST = ("no.", "operator", "events")
 NAMES = ("sample", "plan")  # cut where that is not enough
 SHORTEST = 8
+REASON = "reason"  # of a failure or abort: gets the room that is left
+LEAST_OF_REASON = 24  # says nothing in less
+GAP = 2  # between columns
+MAYBE = ("operator", REASON)
 
 
 def print_runs(found: Sequence[RunInfo], console: Console) -> None:
@@ -27,12 +31,20 @@ def print_runs(found: Sequence[RunInfo], console: Console) -> None:
         Console(file=console.file, width=_width(table), highlight=False).print(table)
         return
     columns, left_out = _columns(found, uid_length=SHORT_UID), []
+    reasons = columns.pop(REASON, None)
+    room = console.width - _width(_table(columns)) - GAP
+    if reasons is not None and room < LEAST_OF_REASON:
+        reasons = None
+        left_out.append(REASON)
     for name in LEAST:
         if _width(_table(columns)) <= console.width:
             break
         if columns.pop(name, None) is not None:
             left_out.append(name)
-    console.print(_table(columns, _cut(columns, console.width)))
+    widths = _cut(columns, console.width)
+    if reasons is not None:
+        columns, widths = columns | {REASON: reasons}, widths | {REASON: room}
+    console.print(_table(columns, widths))
     if left_out:
         console.print(f"without {', '.join(left_out)}: the terminal is narrow", style="dim")
 
@@ -61,7 +73,7 @@ def runs_as_json(found: Sequence[RunInfo]) -> str:
 
 
 def _columns(found: Sequence[RunInfo], uid_length: int | None) -> dict[str, list[str]]:
-    """Return the columns; who measured is told where anybody has said so."""
+    """Return the columns; who measured and why one failed are told where anybody has said so."""
     columns = {
         "uid": [info.uid[:uid_length] for info in found],
         "no.": [str(info.scan_id or "") for info in found],
@@ -71,10 +83,9 @@ def _columns(found: Sequence[RunInfo], uid_length: int | None) -> dict[str, list
         "operator": [_in_one_line(info.operator) for info in found],
         "state": [_in_one_line(info.state) for info in found],
         "events": [str(info.num_events.get("primary", "")) for info in found],
+        REASON: [_in_one_line(info.reason) for info in found],
     }
-    if not any(columns["operator"]):
-        del columns["operator"]
-    return columns
+    return {name: told for name, told in columns.items() if name not in MAYBE or any(told)}
 
 
 def _in_one_line(name: str) -> str:

@@ -83,3 +83,19 @@ def test_a_name_is_a_name_whatever_it_holds(found, sample, shown, terminal):
     lines = printed([replace(found[0], sample=sample)], 160, terminal=terminal)
     assert len(lines) == 3
     assert f"  {shown}  " in lines[2]
+
+
+def test_why_a_run_failed_is_told_where_there_is_room(found):
+    reason = "the connection was lost while reading NB:AFM:STAGE:X:RBV"
+    runs = [replace(found[0], operator=""), replace(found[1], state="fail", reason=reason)]
+    assert printed(runs, 300)[3].split("  ")[-1].strip() == reason
+    head, _, _, failed = printed(runs, 140)
+    assert head.split()[-1] == "reason"
+    assert len(failed) <= 140
+    assert "the connection was lost" in failed
+    assert failed.rstrip().endswith("…")
+    for width in range(60, 200):
+        assert max(map(len, printed(runs, width)[:4])) <= width
+    assert printed(runs, NARROW)[-1].startswith("without reason")
+    assert printed(runs, NARROW, terminal=False)[3].rstrip().endswith(reason)
+    assert "reason" not in printed(found, 300)[0]
