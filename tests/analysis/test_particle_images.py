@@ -133,12 +133,24 @@ def test_nothing_on_an_empty_image():
     assert find_particles(np.full((64, 64), 7.0)).count == 0
 
 
+@pytest.mark.parametrize("rows", [slice(101, 104), slice(1, None, 4), slice(0, None, 2)])
+def test_a_part_that_the_coarser_grids_step_over_is_no_mistake(rows):
+    # of 400 x 400, every second pixel is searched, at coarser scales every 2nd, 4th, 8th of those
+    image = np.random.default_rng(0).normal(0, 0.03, (400, 400))
+    image[90:115, 200:225] += 1
+    valid = np.zeros(image.shape, dtype=bool)
+    valid[rows] = True
+    found = segment_image(image, valid=valid)
+    assert not found.labels[~valid].any()
+
+
 @pytest.mark.parametrize(
     ("image", "options", "word"),
     [
         (np.zeros((4, 4, 3)), {}, "dimensions"),
         (np.zeros((4, 40)), {}, "too small"),
         (np.full((40, 40), np.nan), {}, "finite"),
+        (np.where(np.eye(40), 1.7e308, -1.7e308), {}, "differ by more"),
         (np.eye(40) * 1j, {}, "complex128 are no grey values"),
         (np.full((40, 40), "a"), {}, "no grey values"),
         (np.eye(40), {"colour": np.ones((3, 3, 3))}, r"colour has the shape \(3, 3, 3\)"),

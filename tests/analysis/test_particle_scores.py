@@ -112,6 +112,20 @@ def test_every_score_asks_for_traits_that_there_are():
     assert (learned.forests()[learned.COUNTS](found) > learned.LEAST).all()
 
 
+def test_the_order_of_regions_and_of_segmentations_does_not_matter():
+    mask = disc(60, 50, 16) | disc(60, 84, 20) | disc(30, 130, 12)
+    field = field_of(mask)
+    first = numbered(disc(60, 50, 16), disc(60, 84, 20) & ~disc(60, 50, 16), disc(30, 130, 12))
+    second = numbered(disc(60, 50, 16) | disc(60, 84, 20))
+    renumbered = np.array([0, 3, 1, 2])[first]
+    one = learned.explain(field.grey, field.valid, [second], [first])
+    for found, parted in (([second], [renumbered]), ([second, first], [renumbered])):
+        other = learned.explain(field.grey, field.valid, found, parted)
+        np.testing.assert_array_equal(other > 0, one > 0)
+        np.testing.assert_array_equal(np.unique(other[one == 1]).size, 1)
+        assert other.max() == one.max() == 3
+
+
 def test_nothing_to_choose_from_gives_nothing():
     empty = np.zeros(SHAPE, dtype=np.int32)
     valid = np.ones(SHAPE, dtype=bool)

@@ -197,6 +197,8 @@ def as_grey(image: np.ndarray, polarity: str) -> np.ndarray:
         raise ValueError(f"an image of {array.shape[1]} x {array.shape[0]} pixels is too small")
     if not np.isfinite(array).all():
         raise ValueError("the image holds values that are not finite; fill or crop them first")
+    if array.max() / 2 - array.min() / 2 > np.finfo(float).max / 2:
+        raise ValueError("the grey values differ by more than a number can hold; scale them first")
     return array
 
 

@@ -217,6 +217,8 @@ def _at_scale(
     step = max(1, int(scale))
     smooth = np.asarray(ndimage.gaussian_filter(image, scale))[::step, ::step]
     usable = valid[::step, ::step]
+    if not usable.any():  # a part so narrow that this grid steps over it
+        return np.zeros(image.shape, dtype=np.int32), np.zeros(0)
     gradient = np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)) / 8
     noise = max(float(np.median(gradient[usable])) / 1.177, 0.003)
     regions, levels = region_tree(
