@@ -41,6 +41,7 @@ from sklearn.ensemble import (  # pyright: ignore[reportMissingImports]
 )
 from tests.support import micrographs
 
+from benchmarks.drawn_rods import long_rods
 from benchmarks.particles_public import half_of, without_specks
 
 # what a source weighs in all: as many images as its untouched half has
@@ -245,6 +246,7 @@ def main():
     parser.add_argument("pools", type=Path)
     parser.add_argument("--each", type=int, default=100, help="images of a source")
     parser.add_argument("--drawn", type=int, default=4, help="drawn images of a kind")
+    parser.add_argument("--rods", type=int, default=16, help="drawn images of long rods")
     parser.add_argument("--kinds", action="store_true", help="leave out each source in turn, too")
     parser.add_argument("--write", action="store_true", help="write the scores to the package")
     parser.add_argument("--kept", action="store_true", help="only candidates that POOLS has")
@@ -265,6 +267,10 @@ def main():
             if not file.exists():
                 one = micrographs.micrograph(kind, seed, size=192)
                 collect(one.image, one.labels, file)
+    for seed in range(options.rods):
+        file = options.pools / f"drawn_longrods_{seed}.npz"
+        if not file.exists():
+            collect(*long_rods(seed), file)
     examples = [example(file) for file in sorted(options.pools.glob("*.npz"))]
     part = {}
     for source in WEIGHTS:

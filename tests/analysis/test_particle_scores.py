@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from nucleation_bluesky.analysis.particle_images import learned
+from nucleation_bluesky.analysis.particle_images import learned, segment_image
 from nucleation_bluesky.analysis.particle_images.forest import Forest
 from nucleation_bluesky.analysis.particle_images.pool import (
     disjoint,
@@ -11,7 +11,7 @@ from nucleation_bluesky.analysis.particle_images.pool import (
     overlap_before,
     pool_of,
 )
-from nucleation_bluesky.analysis.particle_images.traits import Field, traits
+from nucleation_bluesky.analysis.particle_images.traits import Field, outline, traits
 from scipy import ndimage
 
 SHAPE = (120, 160)
@@ -139,3 +139,34 @@ def test_pieces_of_rods_are_joined_though_a_segmentation_cut_them():
     field = field_of(np.logical_or.reduce(whole), noise=0.05)
     found = learned.explain(field.grey, field.valid, [], [cut])
     assert found.max() == 3
+
+
+def test_the_length_of_an_outline_does_not_depend_on_its_direction():
+    rows, cols = np.indices((200, 200)).astype(float) - 100
+    lengths = []
+    for angle in np.linspace(0, np.pi / 2, 7):
+        u = cols * np.cos(angle) + rows * np.sin(angle)
+        v = rows * np.cos(angle) - cols * np.sin(angle)
+        box = (np.abs(u) < 60) & (np.abs(v) < 30)
+        lengths.append(float(outline(box.astype(np.int32))[0]))
+    assert lengths == pytest.approx([360.0] * 7, rel=0.07)
+    disc = np.hypot(rows, cols) < 50
+    assert outline(disc.astype(np.int32))[0] == pytest.approx(100 * np.pi, rel=0.03)
+
+
+@pytest.mark.parametrize(("length", "width", "most"), [(24, 12, 36), (40, 20, 16), (80, 20, 9)])
+def test_straight_rods_of_any_direction_stay_whole(length, width, most):
+    rng = np.random.default_rng(7)
+    step = int(1.3 * length) + 8
+    side = step * int(np.sqrt(most)) + 8
+    rows, cols = np.indices((side, side)).astype(float)
+    image = np.zeros((side, side))
+    centres = [(i + 0.5) * step + 4 for i in range(int(np.sqrt(most)))]
+    for row in centres:
+        for col in centres:
+            angle = rng.uniform(0, np.pi)
+            u = (cols - col) * np.cos(angle) + (rows - row) * np.sin(angle)
+            v = (rows - row) * np.cos(angle) - (cols - col) * np.sin(angle)
+            image[(np.abs(u) < length / 2) & (np.abs(v) < width / 2)] = 1
+    seen = np.asarray(ndimage.gaussian_filter(image, 1.0)) + rng.normal(0, 0.03, image.shape)
+    assert segment_image(seen).labels.max() == most
