@@ -14,7 +14,6 @@ from nucleation_bluesky.callbacks.journal_reader import journals
 from nucleation_bluesky.storage.courier import KEY_VARIABLE
 from nucleation_bluesky.storage.courier_files import EMBEDDED, JOURNAL_DIR, CourierFiles
 from nucleation_bluesky.storage.server import ServerInfo, is_embedded
-from nucleation_bluesky.storage.server_files import LEAN
 
 logger = logging.getLogger(__name__)
 WATCH = 1.0  # s between looks at the courier process, and before it is started again
@@ -64,7 +63,7 @@ class CourierProcess:
         return self.files.directory / ".courier.log"
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
-        environment = LEAN | dict(os.environ)
+        environment = dict(os.environ)
         if self._external is not None:
             environment[KEY_VARIABLE] = self._external.api_key
         fd = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 from nucleation_bluesky.callbacks.journal_owner import Owner
-from nucleation_bluesky.storage.server_files import LEAN, PAUSE, ServerFiles, ServerState
+from nucleation_bluesky.storage.server_files import PAUSE, ServerFiles, ServerState
 
 if TYPE_CHECKING:
     from nucleation_bluesky.storage.catalog import RunCatalog
@@ -220,7 +220,6 @@ def _start(files: ServerFiles, readable: list[str], linger: float) -> subprocess
             stdout=fd,
             stderr=fd,
             start_new_session=True,  # Ctrl-C in a terminal must not stop it
-            env=LEAN | dict(os.environ),
         )
     finally:
         os.close(fd)

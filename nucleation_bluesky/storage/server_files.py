@@ -37,11 +37,6 @@ def read_json(path: Path) -> Any:
         return None
 
 
-# environment of a process that serves for nights: glibc gives each of many threads an arena of its
-# own, which fill one after the other and never shrink
-LEAN = {"MALLOC_ARENA_MAX": "2"}
-
-
 def give_way() -> None:
     """Lower this process's priority: delivery and serving give way to what measures."""
     if os.nice(0) < NICE:  # a child inherits it

@@ -200,7 +200,7 @@ def _value(tables: Any, query: str) -> Any:
 
 
 def test_rows_are_written_to_the_file_while_there_are_few(tmp_path):
-    """What waits for a checkpoint grows in memory, and holds everybody up when it comes."""
+    """What waits for a checkpoint holds everybody up when it comes."""
     path = tmp_path / "tables.duckdb"
     rows = pa.table({"seq_num": list(range(5000)), "name": ["site"] * 5000})
     with open_tables(f"duckdb:///{path}") as tables:
