@@ -13,8 +13,8 @@ from tiled.utils import path_from_uri
 # s for the requests in front; less than the courier waits for an answer, so that nothing is written
 # after it has given a request up
 LONGEST_WAIT = 8.0
-# DuckDB keeps new rows in a log until 16 MB of them are worth a checkpoint: while the tables of many
-# runs are then written at once, nobody would be answered for seconds
+# DuckDB keeps new rows in a log until 16 MB of them are worth a checkpoint; while the tables of
+# many runs are then written at once, nobody would be answered for seconds
 SETTINGS = {"checkpoint_threshold": "1MB"}
 
 
