@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from nucleation_bluesky.storage.catalog import RunCatalog
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+# Each thread that answers a request keeps free memory of its own otherwise, in Arrow's allocator
+# and in the C library's: the server grows until all of them have answered often
+ALLOCATORS = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 WAVEFORM_DIR = "waveforms"  # of the data directory; always readable by the server
 
 
@@ -219,6 +222,7 @@ def _start(files: ServerFiles, readable: list[str], linger: float) -> subprocess
             stdin=subprocess.DEVNULL,
             stdout=fd,
             stderr=fd,
+            env=os.environ | ALLOCATORS,
             start_new_session=True,  # Ctrl-C in a terminal must not stop it
         )
     finally:

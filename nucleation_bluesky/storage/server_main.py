@@ -108,7 +108,7 @@ def _tables(files: ServerFiles) -> str:
 
 async def _busy(_request: Request, error: Exception) -> Response:
     """Answer as a server in trouble: the courier tries again without blaming the run."""
-    return JSONResponse({"detail": f"the tables are busy: {error}"}, status_code=503)
+    return JSONResponse({"detail": f"the tables cannot be used now: {error}"}, status_code=503)
 
 
 def _end_in_time() -> None:

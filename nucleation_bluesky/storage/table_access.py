@@ -1,10 +1,13 @@
-"""One request at a time at the embedded server's tables."""
+"""One request at a time at the embedded server's tables, in a file that is not kept in memory."""
 
-from functools import partial
+import logging
+import os
+from pathlib import Path
 from typing import Any
 
-import adbc_driver_duckdb
-from adbc_driver_manager import AdbcConnection, AdbcDatabase, dbapi
+import duckdb
+from adbc_driver_manager import dbapi
+from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as NoTurnError
 from sqlalchemy.pool import QueuePool
 from tiled.storage import SQLStorage, parse_storage
@@ -15,22 +18,118 @@ from tiled.utils import path_from_uri
 LONGEST_WAIT = 8.0
 # DuckDB keeps new rows in a log until 16 MB of them are worth a checkpoint; while the tables of
 # many runs are then written at once, nobody would be answered for seconds
-SETTINGS = {"checkpoint_threshold": "1MB"}
+LONGEST_LOG = "1MB"
+# bytes; each column that grows holds the last two of its blocks in memory, by default of 256 KiB
+BLOCK = 32768
+logger = logging.getLogger(__name__)
 
 
-def open_tables(uri: str) -> dbapi.Connection:
-    """Connect to the tables of a DuckDB file, which is made where there is none."""
-    database = AdbcDatabase(
-        driver=adbc_driver_duckdb.driver_path(),
-        entrypoint="duckdb_adbc_init",
-        path=str(path_from_uri(uri)),
-        **SETTINGS,
-    )
+def open_tables(storage: SQLStorage) -> dbapi.Connection:
+    """Connect to the tables of a DuckDB file, which is made where there is none.
+
+    The size of blocks is a file's own: one made with another keeps it.
+
+    Raises
+    ------
+    ValueError
+        If the directory or the file cannot be written.
+    adbc_driver_manager.Error
+        If the file cannot be opened.
+    """
+    path = Path(path_from_uri(storage.uri))
+    if not path.exists() and os.access(path.parent, os.W_OK | os.X_OK):
+        _make(path)
+    connection = storage.create_adbc_connection()
     try:
-        return dbapi.Connection(database, AdbcConnection(database))
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET checkpoint_threshold = '{LONGEST_LOG}'")
+        connection.commit()
     except dbapi.Error:
-        database.close()
+        connection.close()
         raise
+    return connection
+
+
+def _make(path: Path) -> None:
+    # under another name until complete: a start that is killed leaves nothing half made
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    duckdb.connect(str(temporary), config={"default_block_size": str(BLOCK)}).close()
+    temporary.replace(path)
+
+
+class Tables:
+    """A connection to a DuckDB file, closed after each checkpoint and opened for the next turn.
+
+    DuckDB keeps in memory what a checkpoint reads and writes, all the rows of a run, up to a share
+    of the machine's memory. Closing the file is the one thing that gives it back; a limit would
+    make commits fail. After a checkpoint the log is empty, and both take some ten milliseconds.
+
+    Parameters
+    ----------
+    storage : SQLStorage
+        Where the file is.
+    """
+
+    def __init__(self, storage: SQLStorage) -> None:
+        self._storage = storage
+        self._path = Path(path_from_uri(storage.uri))
+        self._written = 0
+        self._connection: dbapi.Connection | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def open(self) -> None:
+        """Open the file if it is closed.
+
+        Raises
+        ------
+        NoTurnError
+            If it cannot be opened; the next turn tries again.
+        """
+        if self._connection is not None:
+            return
+        try:
+            self._connection = open_tables(self._storage)
+        except (dbapi.Error, duckdb.Error, ValueError, OSError) as error:
+            raise NoTurnError(f"the tables cannot be opened: {error}") from error
+        self._written = self._last_written()
+
+    def close(self) -> None:
+        """Close the file.
+
+        All of it must be closed before it is opened again: DuckDB would open the file a second time
+        beside itself, and of two instances each overwrites the rows of the other.
+
+        Raises
+        ------
+        RuntimeError
+            If a statement is still at work; it stays open then.
+        """
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def rollback(self) -> None:
+        """Undo what was not committed: the pool asks for this at the end of a turn."""
+        if self._connection is not None:
+            self._connection.rollback()
+
+    def rest(self) -> None:
+        """Close the file if there was a checkpoint: other commits write to the log alone."""
+        if self._last_written() == self._written:
+            return
+        try:
+            self.close()
+        except RuntimeError as error:
+            logger.warning("the tables stay open: %s", error)
+
+    def _last_written(self) -> int:
+        try:
+            return self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
 
 class Turns:
@@ -56,8 +155,12 @@ class Turns:
         storage = parse_storage(uri)
         if not isinstance(storage, SQLStorage):
             raise TypeError(f"{uri} is not an address of SQL tables")
-        make: Any = partial(open_tables, uri)
+
+        def make() -> Any:
+            return Tables(storage)
+
         self._pool = QueuePool(make, pool_size=1, max_overflow=0, timeout=LONGEST_WAIT)
+        event.listen(self._pool, "checkin", _rest)
         self._ended = False
         # where Tiled keeps its own pool, and disposes of it at its end; the test of the server with
         # readers beside a writer fails where a new version does it otherwise
@@ -76,4 +179,15 @@ class Turns:
     def _connect(self) -> Any:
         if self._ended:
             raise NoTurnError("the server is ending")
-        return self._pool.connect()
+        turn: Any = self._pool.connect()
+        try:
+            turn.dbapi_connection.open()
+        except NoTurnError:
+            turn.close()
+            raise
+        return turn
+
+
+def _rest(tables: Tables | None, _record: Any) -> None:
+    if tables is not None:  # None where the pool has given the connection up
+        tables.rest()

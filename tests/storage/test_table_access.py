@@ -5,19 +5,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import httpx
+import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
-from nucleation_bluesky.storage import server
+from nucleation_bluesky.storage import server, table_access
 from nucleation_bluesky.storage.courier_job import is_server_trouble
 from nucleation_bluesky.storage.server_files import ServerFiles
 from nucleation_bluesky.storage.table_access import NoTurnError, Turns, open_tables
 from tiled.client import from_uri
+from tiled.storage import SQLStorage, parse_storage
 
 APPENDS = 100
 READERS = 3
@@ -69,8 +72,30 @@ def _address(files: ServerFiles, process: subprocess.Popen) -> str:
 def test_readers_beside_a_writer(served):
     """Every answer is right, and the server lives; one shared connection crashes it here."""
     info, process = served
-    api = f"{info.uri.rstrip('/')}/api/v1"
-    table = from_uri(api, api_key=info.api_key).create_appendable_table(_row(0).schema, key="rows")
+    _append_and_read(info.uri.rstrip("/"), info.api_key)
+    assert process.is_running()
+
+
+CHECKPOINTS = """
+import sys
+from nucleation_bluesky.storage import server_main, table_access
+
+table_access.LONGEST_LOG = "1KB"
+sys.argv = ["server", "--data", sys.argv[1], "--linger", "60"]
+server_main.main()
+"""
+
+
+def test_readers_beside_a_writer_while_the_file_is_closed_and_opened(tmp_path):
+    """No row is lost where every few rows end in a checkpoint, after which the file is closed."""
+    with serving(CHECKPOINTS, tmp_path / "data") as (process, uri, key):
+        _append_and_read(uri, key)
+        assert process.poll() is None
+
+
+def _append_and_read(uri: str, key: str) -> None:
+    api = f"{uri}/api/v1"
+    table = from_uri(api, api_key=key).create_appendable_table(_row(0).schema, key="rows")
     done = threading.Event()
     lengths: list[list[int]] = [[] for _ in range(READERS)]
     wrong: list[str] = []
@@ -82,7 +107,7 @@ def test_readers_beside_a_writer(served):
             wrong.append(repr(error))
 
     def ask(mine: list[int]) -> None:
-        headers = {"Authorization": f"Apikey {info.api_key}"}
+        headers = {"Authorization": f"Apikey {key}"}
         with httpx.Client(headers=headers, trust_env=False, timeout=20) as client:
             while not done.is_set():
                 params = {"partition": "0", "format": "application/json-seq"}
@@ -107,8 +132,7 @@ def test_readers_beside_a_writer(served):
             thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
-    assert process.is_running()
-    assert len(table.read()) == APPENDS
+    assert list(table.read()["seq_num"]) == list(range(APPENDS))
     for mine in lengths:
         assert mine == sorted(mine)
         assert mine[-1] > mine[0]  # rows came in while this one read
@@ -199,11 +223,28 @@ def _value(tables: Any, query: str) -> Any:
         return cursor.fetchone()[0]
 
 
+def _append(storage: SQLStorage, rows: pa.Table) -> None:
+    with closing(storage.connect()) as turn:
+        with turn.cursor() as cursor:
+            cursor.adbc_ingest("rows", rows, mode="create_append")
+        turn.commit()
+
+
+@pytest.fixture
+def turns(tmp_path):
+    made = Turns(f"duckdb:///{tmp_path / 'tables.duckdb'}")
+    yield made
+    made.storage.dispose()
+
+
 def test_rows_are_written_to_the_file_while_there_are_few(tmp_path):
     """What waits for a checkpoint holds everybody up when it comes."""
     path = tmp_path / "tables.duckdb"
     rows = pa.table({"seq_num": list(range(5000)), "name": ["site"] * 5000})
-    with open_tables(f"duckdb:///{path}") as tables:
+    storage = parse_storage(f"duckdb:///{path}")
+    assert isinstance(storage, SQLStorage)
+    with open_tables(storage) as tables:
+        assert _value(tables, "SELECT current_setting('checkpoint_threshold')") == "976.5 KiB"
         for _ in range(40):
             with tables.cursor() as cursor:
                 cursor.adbc_ingest("rows", rows, mode="create_append")
@@ -213,3 +254,82 @@ def test_rows_are_written_to_the_file_while_there_are_few(tmp_path):
         assert log.stat().st_size < 2e6
         assert path.stat().st_size > 200_000
         assert _value(tables, "SELECT count(*) FROM rows") == 200_000
+
+
+@pytest.mark.parametrize("rows_at_once", [200, 20_000])  # many to a checkpoint, and one at once
+def test_what_has_been_written_is_not_kept_in_memory(turns, rows_at_once):
+    """DuckDB would keep all rows that were ever written, and the file blocks they replaced."""
+    random = np.random.default_rng(1)
+    written = 0
+    while written < 40_000:
+        values = {f"column_{i}": random.random(rows_at_once) for i in range(30)}
+        number = np.arange(written, written + rows_at_once)
+        _append(turns.storage, pa.table({"seq_num": number, **values}))
+        written += rows_at_once
+    with closing(turns.storage.connect()) as turn:
+        held = _value(turn, "SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
+        assert _value(turn, "SELECT count(DISTINCT seq_num) FROM rows") == written
+        assert _value(turn, "SELECT count(*) FROM rows") == written
+        assert _value(turn, "SELECT current_setting('checkpoint_threshold')") == "976.5 KiB"
+    assert held < 5e6  # blocks for each column and its validity; the rows are 10 MB
+
+
+def test_a_file_with_larger_blocks_goes_on(tmp_path):
+    """The size of blocks is a file's own."""
+    path = tmp_path / "tables.duckdb"
+    with duckdb.connect(str(path)) as first:
+        first.execute("CREATE TABLE rows AS SELECT 0 AS seq_num, 'site 0' AS name")
+    turns = Turns(f"duckdb:///{path}")
+    _append(turns.storage, _row(1))
+    with closing(turns.storage.connect()) as turn:
+        assert _value(turn, "SELECT block_size FROM pragma_database_size()") == 2**18
+        assert _value(turn, "SELECT sum(seq_num) FROM rows") == 1
+    turns.storage.dispose()
+
+
+def test_new_files_have_small_blocks(turns, tmp_path):
+    _append(turns.storage, _row(0))
+    with closing(turns.storage.connect()) as turn:
+        assert _value(turn, "SELECT block_size FROM pragma_database_size()") == 2**15
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_file_that_cannot_be_opened_is_told_and_tried_again(turns, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_access, "LONGEST_LOG", "1KB")
+    path, away = tmp_path / "tables.duckdb", tmp_path / "away"
+    many = pa.table({"seq_num": list(range(1000))})
+    _append(turns.storage, many)  # ends in a checkpoint: the file is closed
+    path.rename(away)
+    path.mkdir()
+    with pytest.raises(NoTurnError, match="cannot be opened"):
+        turns.storage.connect()
+    path.rmdir()
+    away.rename(path)
+    _append(turns.storage, many)
+    with closing(turns.storage.connect()) as turn:
+        assert _value(turn, "SELECT count(*) FROM rows") == 2000
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    turns = Turns(f"duckdb:///{tmp_path / 'nowhere' / 'tables.duckdb'}")
+    with pytest.raises(NoTurnError, match=r"The directory .*nowhere does not exist"):
+        turns.storage.connect()
+
+
+def test_a_statement_left_open_does_not_keep_the_file(turns, monkeypatch):
+    """Two instances of one file would overwrite each other's rows."""
+    monkeypatch.setattr(table_access, "LONGEST_LOG", "1KB")
+    many = pa.table({"seq_num": list(range(300_000))})
+    _append(turns.storage, many)
+    turn = turns.storage.connect()
+    left = turn.cursor()
+    left.execute("SELECT * FROM rows")
+    reader = left.fetch_record_batch()
+    reader.read_next_batch()
+    with turn.cursor() as cursor:
+        cursor.execute("CHECKPOINT")
+    turn.close()
+    for _ in range(3):
+        _append(turns.storage, _row(1).select(["seq_num"]))
+    with closing(turns.storage.connect()) as turn:
+        assert _value(turn, "SELECT count(*) FROM rows") == 300_003
