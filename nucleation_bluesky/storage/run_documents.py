@@ -202,6 +202,8 @@ class RunDocuments(DocumentRouter):
             external.consolidator.update_from_stream_resource(resource)
             resource["joined"] = True
         external.consolidator.consume_stream_datum(doc)
+        # entries for every row, that nobody reads
+        getattr(external.consolidator, "_seqnums_to_indices_map", {}).clear()
         external.changed = True
 
 

@@ -1,5 +1,7 @@
 """Documents gathered for Tiled: the columns of a stream stay equally long."""
 
+import pickle
+
 import pytest
 from bluesky import RunEngine
 from fake_ramp import FakeRamp, ramp_plan
@@ -86,3 +88,28 @@ def test_a_stream_of_files_alone_has_all_its_rows(documents):
             films.append((name, doc))
     gathered, stream = fed(films)
     assert (stream.seen, file_rows(stream), gathered.notes) == (0, {SITES}, [])
+
+
+def test_nothing_is_kept_of_rows_that_have_been_counted(documents):
+    """What is held of a run that goes on is its files, and rows that wait to be sent."""
+    first, last = places(documents, "stream_datum")[0], places(documents, "event")[-1]
+    gathered, stream = fed(documents[:first])
+    rows = [pair for pair in documents[first : last + 1] if pair[0] != "stream_resource"]
+    for pair in documents[first : last + 1]:
+        if pair[0] == "stream_resource":
+            gathered.feed(*pair)
+    sizes = []
+    for times in range(3):
+        for name, doc in rows:
+            gathered.feed(name, later(doc, times * SITES))
+        stream.pending.clear()  # as when they have been sent
+        sizes.append(len(pickle.dumps(stream)))
+    assert (stream.seen, file_rows(stream)) == (3 * SITES, {3 * SITES})
+    assert sizes[2] == sizes[1]
+
+
+def later(doc, rows):
+    if "seq_num" in doc:
+        return {**doc, "seq_num": doc["seq_num"] + rows}
+    spans = {k: {e: n + rows for e, n in doc[k].items()} for k in ("indices", "seq_nums")}
+    return {**doc, **spans}
