@@ -141,6 +141,22 @@ def test_deposits_are_found_and_updated():
     assert deposits.find(500e-9, 0, 0) == -1
 
 
+def test_a_deposit_is_found_among_those_of_a_long_session():
+    """They are looked at in parts: of the whole the deepest counts, of equals the first."""
+    deposits = Sample(0, P).deposits
+    for k in range(9_000):
+        deposits.put(-1, k * 100e-9, 0.0, 10e-9)
+    deposits.put(-1, 500e-9, 0.0, 12e-9)
+    deposits.put(-1, 600e-9, 0.0, 10e-9)
+    assert [deposits.find(k * 100e-9, 0, 0) for k in (4_095, 4_096, 8_999)] == [4_095, 4_096, 8_999]
+    assert deposits.find(500e-9, 0, 0) == 9_000
+    assert deposits.find(600e-9, 0, 0) == 6
+    for k in range(40_000 - len(deposits)):  # more than there was room for
+        deposits.put(-1, k * 100e-9, 1e-6, 10e-9)
+    assert deposits.find(500e-9, 1e-6, 0) == 9_007
+    assert deposits.find(500e-9, 0, 0) == 9_000
+
+
 def test_image_moves_with_the_drift():
     parameters = AfmWorldParameters(drift_x=20e-12, drift_y=0, drift_wander=0, image_line_noise=0)
     sample = Sample(0, parameters)

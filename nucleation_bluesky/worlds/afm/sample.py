@@ -11,6 +11,9 @@ from nucleation_bluesky.worlds.afm.growth import FARADAY, GrowthLaw
 from nucleation_bluesky.worlds.afm.keyed import SmoothField
 from nucleation_bluesky.worlds.afm.parameters import AfmWorldParameters
 
+_ROOM = 32_768  # deposits
+_PART = 4_096  # deposits looked at in one go
+
 
 @dataclass(frozen=True)
 class Site:
@@ -26,10 +29,14 @@ class Site:
 
 
 class Deposits:
-    """Positions and radii of what has been plated; grows in amortised constant time."""
+    """Positions and radii of what has been plated; grows in amortised constant time.
+
+    There is room for a long session from the start, in memory that is written to: the controller of
+    a night's map does not grow.
+    """
 
     def __init__(self) -> None:
-        self._data = np.empty((64, 3))
+        self._data = np.full((_ROOM, 3), np.nan)
         self._n = 0
 
     def __len__(self) -> int:
@@ -42,13 +49,15 @@ class Deposits:
 
     def find(self, x: float, y: float, reach: float) -> int:
         """Index of the deposit that a tip at (x, y) touches, the deepest one; -1 if none."""
-        if not self._n:
-            return -1
-        table = self.table
-        gap = np.hypot(table[:, 0] - x, table[:, 1] - y) - table[:, 2] - reach
-        gap[table[:, 2] <= 0] = np.inf
-        best = int(np.argmin(gap))
-        return best if gap[best] <= 0 else -1
+        best, deepest = -1, 0.0
+        for first in range(0, self._n, _PART):
+            at_x, at_y, radius = self.table[first : first + _PART].T
+            gap = np.hypot(at_x - x, at_y - y) - radius - reach
+            gap[radius <= 0] = np.inf
+            index = int(np.argmin(gap))
+            if gap[index] <= 0 and (best < 0 or gap[index] < deepest):
+                best, deepest = first + index, float(gap[index])
+        return best
 
     def put(self, index: int, x: float, y: float, radius: float) -> None:
         """Set the radius of deposit ``index``, or add one when it is -1 and has a radius."""
