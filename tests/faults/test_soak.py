@@ -7,7 +7,7 @@ import pytest
 from benchmarks.soak import PROCESSES, trends, verdict
 
 
-def samples(growth=0.0, handles=0.0):
+def samples(growth=0.0, handles=0.0, spread=0.2):
     """Two hundred samples of a run of 20,000 sites; the session grows by so much, MB a site."""
     made, noise = [], np.random.default_rng(3)
     for k in range(200):
@@ -15,7 +15,7 @@ def samples(growth=0.0, handles=0.0):
         one = {"uss_mb": 100.0, "rss_mb": 150.0, "fds": 14, "threads": 20, "cpu_s": 0.007 * sites}
         sample = {"sites": sites, **{p: dict(one) for p in PROCESSES}}
         for process in PROCESSES:
-            sample[process]["uss_mb"] += noise.normal(0, 0.2)
+            sample[process]["uss_mb"] += noise.normal(0, spread)
         sample["run_engine"]["uss_mb"] += growth * sites
         sample["tiled"]["fds"] += int(handles * sites)
         made.append(sample)
@@ -41,6 +41,13 @@ def test_growth_is_noticed_and_told_in_kb_a_site():
     found = verdict(result(growth=0.004))
     assert not found["met"]["memory_flat"]
     assert found["memory"]["run_engine"]["kb_per_site"] == pytest.approx(4.1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("growth", "passes"), [(0.0, True), (-1e-5, True), (1e-7, True), (2e-6, False)]
+)
+def test_memory_without_noise_may_shrink_or_grow_by_less_than_a_page(growth, passes):
+    assert verdict(result(growth=growth, spread=0.0))["met"]["memory_flat"] is passes
 
 
 def test_a_lost_handle_now_and_then_is_noticed():
