@@ -15,6 +15,8 @@ from nucleation_bluesky.ledger.errors import (
 from nucleation_bluesky.ledger.filesystem import require_local_filesystem
 from nucleation_bluesky.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, create_script
 
+# kB; full after some thousand exposures instead of growing through a night (sqlite would keep 2 MB)
+CACHE = 512
 BUSY_TIMEOUT = 2.0  # s, for another process's write lock
 
 
@@ -67,6 +69,7 @@ class Database:
             run = self._connection.execute
             run("PRAGMA foreign_keys = ON")
             run("PRAGMA recursive_triggers = ON")
+            run(f"PRAGMA cache_size = -{CACHE}")
             if not self.read_only:
                 run("PRAGMA journal_mode = WAL")
                 run("PRAGMA synchronous = FULL")
