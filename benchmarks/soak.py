@@ -1,8 +1,9 @@
 """One session that exposes very many sites at speed: what grows, and does a site take longer?
 
-Memory, file handles and threads of session, controller, courier and Tiled are sampled along the
-run; so are processor time and wall time of a site. A slope is told with its standard error, from
-the tenths of the run after the first two (samples beside each other are not independent).
+Memory of their own, file handles and threads of session, controller, courier and Tiled are sampled
+along the run; so are processor time and wall time of a site. A slope is told with its standard
+error, from the tenths of the run after the first two (samples beside each other are not
+independent).
 
 Memory that does not grow by more than twice that error is flat. The verdict is part of the results.
 
@@ -61,7 +62,7 @@ def trends(samples: list[dict[str, Any]]) -> dict[str, Any]:
         sites = np.array([s["sites"] for s in seen], dtype=float)
         found[process] = {
             key: trend(sites, np.array([s[process][key] for s in seen], dtype=float))
-            for key in ("uss_mb", "rss_mb", "fds", "threads")
+            for key in ("own_mb", "uss_mb", "rss_mb", "fds", "threads")
         }
         new = np.diff(sites)
         cpu = np.diff([s[process]["cpu_s"] for s in seen])
@@ -106,9 +107,9 @@ def verdict(result: dict[str, Any]) -> dict[str, Any]:
     thousands = (1 - WARM) * done / 1000
     memory = {
         process: {
-            "within_noise": flat(found["uss_mb"]),
-            "kb_per_site": found["uss_mb"]["per_1000_sites"] * 1024 / 1000,
-            "standard_error": found["uss_mb"]["standard_error"] * 1024 / 1000,
+            "within_noise": flat(found["own_mb"]),
+            "kb_per_site": found["own_mb"]["per_1000_sites"] * 1024 / 1000,
+            "standard_error": found["own_mb"]["standard_error"] * 1024 / 1000,
         }
         for process, found in trends_.items()
     }

@@ -47,6 +47,21 @@ class BeatAges:
         return np.diff([stamp for stamp in self.stamps if first <= stamp <= last])
 
 
+def own_memory(process: psutil.Process) -> float:
+    """Memory that is no file's, in use or swapped out, MB.
+
+    Libraries are mapped from files, and count in full or in part with every other process of the
+    machine that starts or ends with the same ones.
+    """
+    status = Path(f"/proc/{process.pid}/status")
+    try:
+        lines = status.read_text().splitlines()
+    except OSError as error:
+        raise psutil.NoSuchProcess(process.pid) from error
+    held = dict(line.split(":", 1) for line in lines)
+    return sum(int(held[key].split()[0]) for key in ("RssAnon", "VmSwap") if key in held) / 1024
+
+
 def usage(processes: dict[str, psutil.Process]) -> dict[str, dict[str, float]]:
     found = {}
     for name, process in processes.items():
@@ -54,6 +69,7 @@ def usage(processes: dict[str, psutil.Process]) -> dict[str, dict[str, float]]:
             with process.oneshot():
                 memory = process.memory_full_info()
                 found[name] = {
+                    "own_mb": own_memory(process),
                     "rss_mb": memory.rss / 2**20,
                     "uss_mb": memory.uss / 2**20,
                     "fds": process.num_fds(),
@@ -99,7 +115,7 @@ def slopes(samples: list[dict[str, Any]], last: float = 2 / 3) -> dict[str, dict
             continue
         result[process] = {}
         sites = np.array([s["sites"] for s in seen]) / 1000
-        for key in ("rss_mb", "uss_mb", "fds", "threads"):
+        for key in ("own_mb", "rss_mb", "uss_mb", "fds", "threads"):
             values = np.array([s[process][key] for s in seen], dtype=float)
             result[process][key] = {
                 "first": next(s[process][key] for s in samples if process in s),

@@ -1,10 +1,15 @@
 """The verdict on the long session: what grows is noticed, what does not is not."""
 
 import copy
+import subprocess
+import sys
+from subprocess import PIPE
 
 import numpy as np
+import psutil
 import pytest
 from benchmarks.soak import PROCESSES, trends, verdict
+from benchmarks.watchdog import own_memory
 
 
 def samples(growth=0.0, handles=0.0, spread=0.2):
@@ -12,11 +17,12 @@ def samples(growth=0.0, handles=0.0, spread=0.2):
     made, noise = [], np.random.default_rng(3)
     for k in range(200):
         sites = 100 * k
-        one = {"uss_mb": 100.0, "rss_mb": 150.0, "fds": 14, "threads": 20, "cpu_s": 0.007 * sites}
+        one = {"own_mb": 100.0, "uss_mb": 110.0, "rss_mb": 150.0, "fds": 14, "threads": 20}
+        one["cpu_s"] = 0.007 * sites
         sample = {"sites": sites, **{p: dict(one) for p in PROCESSES}}
         for process in PROCESSES:
-            sample[process]["uss_mb"] += noise.normal(0, spread)
-        sample["run_engine"]["uss_mb"] += growth * sites
+            sample[process]["own_mb"] += noise.normal(0, spread)
+        sample["run_engine"]["own_mb"] += growth * sites
         sample["tiled"]["fds"] += int(handles * sites)
         made.append(sample)
     return made
@@ -69,3 +75,22 @@ def test_a_lost_handle_now_and_then_is_noticed():
 )  # fmt: skip
 def test_what_is_not_met_is_named(change, missed):
     assert not verdict(copy.deepcopy(result()) | change)["met"][missed]
+
+
+def test_own_memory_is_what_was_written_to_and_no_library():
+    """A hundred megabytes that are filled count in full, while another process maps the same."""
+    program = (
+        "import sys, numpy; kept = numpy.ones(13_107_200); print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE) as one:
+        assert one.stdout is not None
+        one.stdout.readline()
+        alone = own_memory(psutil.Process(one.pid))
+        with subprocess.Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            beside = own_memory(psutil.Process(one.pid))
+            other.communicate()
+        one.communicate()
+    assert alone == beside
+    assert 100 < alone < 200
