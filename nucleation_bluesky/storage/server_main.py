@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from tiled.config import parse_configs
 from tiled.server.app import build_app_from_config
 
 from nucleation_bluesky.callbacks.journal_owner import Owner
-from nucleation_bluesky.storage.catalog_database import prepare_database
+from nucleation_bluesky.storage.catalog_database import bound_caches, prepare_database
 from nucleation_bluesky.storage.hdf5_adapter import BlockwiseAdapter
 from nucleation_bluesky.storage.netcdf_export import serialize_netcdf
 from nucleation_bluesky.storage.server_files import ServerFiles, ServerState, give_way
@@ -180,6 +181,9 @@ async def _serve(files: ServerFiles, readable: list[str], linger: float) -> None
     )
     files.write_state(ServerState(Owner.current().to_dict(), port, readable))
     give_way()
+    # what is there now stays: the collector goes through what requests leave, and so often enough
+    gc.collect()
+    gc.freeze()
     watch = asyncio.create_task(_leave_after_last_user(server, files, linger))
 
     def leave(_: asyncio.Task[None]) -> None:
@@ -204,6 +208,7 @@ def main() -> None:
     options = parser.parse_args()
     files = ServerFiles(options.data)
     files.prepare()
+    bound_caches()
     prepare_database(files.home / CATALOG)
     asyncio.run(_serve(files, options.readable, options.linger))
 

@@ -1,11 +1,15 @@
 """The catalogue's database is the one that Tiled itself would make."""
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
 
 import pytest
-from nucleation_bluesky.storage.catalog_database import prepare_database
+from nucleation_bluesky.storage import catalog_database
+from nucleation_bluesky.storage.catalog_database import bound_caches, prepare_database
+from sqlalchemy import Engine, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
 from tiled.alembic_utils import DatabaseUpgradeNeeded
 
 
@@ -42,3 +46,18 @@ def test_another_version_is_refused(tmp_path):
         connection.execute("update alembic_version set version_num = '3e87cbeb195b'")
     with pytest.raises(DatabaseUpgradeNeeded, match="needs to be upgraded"):
         prepare_database(path)
+
+
+def test_connections_keep_little_in_memory(tmp_path):
+    async def kept() -> int:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'catalog.db'}")
+        async with engine.connect() as connection:
+            found = (await connection.execute(text("PRAGMA cache_size"))).scalar_one()
+        await engine.dispose()
+        return found
+
+    bound_caches()
+    try:
+        assert asyncio.run(kept()) == -512  # kB
+    finally:
+        event.remove(Engine, "connect", catalog_database._bound_cache)
