@@ -47,7 +47,7 @@ from benchmarks.particles_public import half_of, without_specks
 # what a source weighs in all: as many images as its untouched half has
 WEIGHTS = {
     "emps": 40.0, "nuclei_fluorescence": 40.0, "nuclei_stained": 40.0, "tio2_sem": 20.0,
-    "tio2_tsem": 20.0, "tem_au_film": 5.0, "drawn": 10.0,
+    "tio2_tsem": 20.0, "tem_au_film": 5.0, "drawn": 20.0,
 }  # fmt: skip
 SAME = {"tio2_sem": "tio2", "tio2_tsem": "tio2"}
 # regions taken of one image
@@ -244,9 +244,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("pools", type=Path)
-    parser.add_argument("--each", type=int, default=100, help="images of a source")
+    parser.add_argument("--each", type=int, default=1000, help="images of a source")
     parser.add_argument("--drawn", type=int, default=4, help="drawn images of a kind")
-    parser.add_argument("--rods", type=int, default=16, help="drawn images of long rods")
+    parser.add_argument("--rods", type=int, default=88, help="drawn images of rods")
     parser.add_argument("--kinds", action="store_true", help="leave out each source in turn, too")
     parser.add_argument("--write", action="store_true", help="write the scores to the package")
     parser.add_argument("--kept", action="store_true", help="only candidates that POOLS has")

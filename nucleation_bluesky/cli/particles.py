@@ -42,7 +42,9 @@ def particles(
     ] = None,
     min_diameter: Annotated[
         str | None,
-        typer.Option("--min-diameter", help="Leave out smaller ones: '20 nm', or '5 px'."),
+        typer.Option(
+            "--min-diameter", help="Leave out smaller ones: '20 nm', or '8 px' (under 4 px always)."
+        ),
     ] = None,
     max_area: Annotated[
         str | None,

@@ -69,3 +69,34 @@ def test_groups_of_unlike_height_side_by_side_are_particles():
                 truth |= np.hypot(y - top - cy, x - left - cx) < 7
     image = np.round(255 * (1 - ndimage.gaussian_filter(truth.astype(float), 0.6)))
     assert annotation_mask(image)[truth].mean() < 0.02
+
+
+def like_particles(inside, seed):
+    """Draw 7 x 7 particles of one kind and any direction on a grid, 0 to 1."""
+    y, x = np.mgrid[:320, :320]
+    rng = np.random.default_rng(seed)
+    image = np.zeros((320, 320))
+    for row in range(22, 300, 40):
+        for col in range(22, 300, 40):
+            angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.normal(0, 0.1))
+            u = (x - col) * np.cos(angle) + (y - row) * np.sin(angle)
+            v = (y - row) * np.cos(angle) - (x - col) * np.sin(angle)
+            image[inside(u / scale, v / scale)] = 1
+    return image, rng
+
+
+def test_like_particles_in_rows_are_no_lines_of_text():
+    for seed in (0, 2):
+        image, rng = like_particles(lambda u, v: (v > -8) & (v < 16 - 3**0.5 * np.abs(u)), seed)
+        for noise in (0.02, 0.08, 0.12):
+            seen = ndimage.gaussian_filter(image, 0.8) + rng.normal(0, noise, image.shape)
+            assert not annotation_mask(seen)[image > 0].any()
+
+
+def test_a_level_rod_among_others_is_no_scale_bar():
+    image, rng = like_particles(lambda u, v: (np.abs(u) < 16) & (np.abs(v) < 3.5), 1)
+    image[:42, :42] = 0
+    image[19:26, 6:38] = 1
+    seen = ndimage.gaussian_filter(image, 0.6) + rng.normal(0, 0.003, image.shape)
+    assert not annotation_mask(seen)[image > 0].any()
+    assert segment_image(seen).labels.max() == 49

@@ -154,7 +154,40 @@ def test_the_length_of_an_outline_does_not_depend_on_its_direction():
     assert outline(disc.astype(np.int32))[0] == pytest.approx(100 * np.pi, rel=0.03)
 
 
-@pytest.mark.parametrize(("length", "width", "most"), [(24, 12, 36), (40, 20, 16), (80, 20, 9)])
+def test_a_cut_through_one_particle_shows_neither_in_the_grey_nor_in_the_shape():
+    alone, pair = disc(60, 40, 18), disc(60, 100, 16) | disc(60, 130, 16)
+    left, right = COLS < 40, COLS < 115
+    cut = numbered(alone & left, alone & ~left, pair & right, pair & ~right)
+    found = traits(field_of(alone | pair), cut, {})
+    one, two = slice(0, 2), slice(2, 4)
+    assert (found["united"][one] > 0.97).all()
+    assert (found["united"][two] < 0.93).all()
+    assert (found["united dip"][one] < 0).all()
+    assert (found["united dip"][two] > found["united dip"][0]).all()
+    assert (found["united neck"][one] > 1.0).all()
+    assert (found["united neck"][two] < 0.7).all()
+    assert (found["united step"] < 0.05).all()
+    unlike = traits(field_of(np.where(left, 0.5, 1.0) * alone), cut, {})
+    assert (unlike["united step"][one] > 0.3).all()
+
+
+def test_cuts_that_others_make_are_held_against_a_region_where_the_image_shows_them():
+    pair = disc(60, 50, 16) | disc(60, 84, 16)
+    rod = (np.abs(ROWS - 100) < 6) & (np.abs(COLS - 80) < 30)
+    layers = [
+        numbered(pair, rod),
+        numbered(disc(60, 50, 16), disc(60, 84, 16), rod & (COLS < 80), rod & (COLS >= 80)),
+    ]
+    found = pool_of(field_of(pair | rod), layers).traits
+    assert found["parts' dip"][0] > 0.3 > 0 > found["parts' dip"][1]
+    assert found["parts united"][1] > 0.97
+    assert not found["parts' dip"][2:].any()
+
+
+@pytest.mark.parametrize(
+    ("length", "width", "most"),
+    [(24, 12, 36), (40, 20, 16), (80, 20, 9), (32, 8, 64), (48, 8, 25), (72, 12, 9), (64, 16, 16)],
+)
 def test_straight_rods_of_any_direction_stay_whole(length, width, most):
     rng = np.random.default_rng(7)
     step = int(1.3 * length) + 8

@@ -28,8 +28,13 @@ ALIKE = 0.6
 GAP = 1.1
 # and stand on one level within this share of their height
 LEVEL = 0.1
-# marks like letters elsewhere, by area, that speak against a pair of letters
+# marks like letters elsewhere, by area, that speak against a pair of letters; by number, against
+# any line that stands alone
 ELSEWHERE = 2.0
+# as long from corner to corner and as large as the middle one of a line, within this factor
+SAME_LENGTH, SAME_AREA = 1.4, 1.7
+# marks of other directions, as large and as long as a scale bar, that make it one of many rods
+LIKE_BAR, BAR_AREA, BAR_LENGTH = 3, 1.4, 1.25
 # letters of one height that are a line of text even where none has the grey of the ink
 LINE = 5
 
@@ -55,6 +60,10 @@ class _Mark:
     @property
     def width(self) -> int:
         return self.right - self.left
+
+    @property
+    def length(self) -> float:
+        return math.hypot(self.height, self.width)
 
 
 def annotation_mask(image: np.ndarray, colour: np.ndarray | None = None) -> np.ndarray:
@@ -170,10 +179,15 @@ def _drawn(
 def _bars(marks: list[_Mark], unit: np.ndarray) -> list[_Mark]:
     """Return the marks that are scale bars."""
     rows, cols = unit.shape
-    return [
+    bars = [
         m
         for m in marks
         if m.width >= max(4 * m.height, 0.04 * cols) and m.fill > 0.85 and m.height < 0.05 * rows
+    ]
+    # a scale bar may be drawn in parts, a table has many lines: all of them level
+    others = [m for m in marks if m.width < 4 * m.height]
+    return [
+        m for m in bars if _count_like(others, m.length, m.area, BAR_LENGTH, BAR_AREA) < LIKE_BAR
     ]
 
 
@@ -191,9 +205,8 @@ def _text(marks: list[_Mark], bars: list[_Mark], rows: int, cols: int) -> list[l
         elif _like_text(line, rows, cols):
             alone.append(line)
     taken = {m.label for line in labelled + alone for m in line} | {m.label for m in bars}
-    others = [(m.height, m.area) for m in marks if m.sharp and m.label not in taken]
-    height, area = np.array(others, dtype=int).reshape(-1, 2).T
-    return labelled + [line for line in alone if not _one_of_many(line, height, area, rows, cols)]
+    others = [m for m in marks if m.sharp and m.label not in taken]
+    return labelled + [line for line in alone if not _one_of_many(line, others, rows, cols)]
 
 
 def _paint(out: np.ndarray, mark: _Mark, labels: np.ndarray, ink: float, unit: np.ndarray) -> None:
@@ -227,18 +240,34 @@ def _alike(line: list[_Mark]) -> int:
     return max(sum(abs(m.bottom - n.bottom) <= max(1, LEVEL * tall) for m in high) for n in high)
 
 
-def _one_of_many(
-    line: list[_Mark], height: np.ndarray, area: np.ndarray, rows: int, cols: int
-) -> bool:
-    """Whether a short line in the midst of the picture is some of many such things on it.
+def _one_of_many(line: list[_Mark], others: list[_Mark], rows: int, cols: int) -> bool:
+    """Whether a line is some of many such things on the picture, as particles in rows are.
 
-    ``height`` and ``area`` are those of the marks beside the lines.
+    ``others`` are the marks beside the lines.
     """
+    length, area = _typical(line)
+    if _count_like(others, length, area, SAME_LENGTH, SAME_AREA) > ELSEWHERE * len(line):
+        return True
     if _alike(line) > 2 or any(_in_corner(m, rows, cols) for m in line):
         return False
     tall = max(m.height for m in line)
-    like = int(area[height > 0.4 * tall].sum())
+    like = sum(m.area for m in others if m.height > 0.4 * tall)
     return like > ELSEWHERE * sum(m.area for m in line)
+
+
+def _typical(marks: list[_Mark]) -> tuple[float, float]:
+    """Return the middle length and area of some marks."""
+    return float(np.median([m.length for m in marks])), float(np.median([m.area for m in marks]))
+
+
+def _count_like(
+    marks: list[_Mark], length: float, area: float, longer: float, larger: float
+) -> int:
+    """Count the marks of this length and area, within these factors."""
+    return sum(
+        1 / longer < m.length / length < longer and 1 / larger < m.area / area < larger
+        for m in marks
+    )
 
 
 def _marks(labels: np.ndarray, unit: np.ndarray, gradient: np.ndarray) -> list[_Mark]:

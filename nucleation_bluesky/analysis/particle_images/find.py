@@ -23,8 +23,9 @@ from nucleation_bluesky.analysis.particle_images.splitting import split_touching
 Polarity = Literal["auto", "bright", "dark"]
 # a larger image is searched on a coarser grid first; the outlines are placed on the full one
 SEARCH_PIXELS = 1.0e5
-# particles this small on a coarse grid call for a finer one, px: a neck must stay visible
-COARSE_DIAMETER = 12.0
+# particles this small, or this narrow, on a coarse grid call for a finer one, px: a neck must stay
+# visible
+COARSE_DIAMETER, COARSE_WIDTH = 12.0, 8.0
 MIN_DIAMETER = 4.0
 # the less likely polarity is followed up where its evidence reaches this share of the other's
 CLOSE = 0.5
@@ -83,7 +84,7 @@ def segment_image(
     polarity : {"auto", "bright", "dark"}
         Particles brighter or darker than the ground; auto: what explains the image better.
     min_diameter : float or None
-        Smaller particles are left out, px; None: `MIN_DIAMETER`.
+        Smaller particles are left out, px; those under `MIN_DIAMETER` always are.
     valid : ndarray of bool or None
         The part of the image to use; None: found by `annotation_mask`.
 
@@ -98,7 +99,7 @@ def segment_image(
         if other is not None and np.shape(other) != size:
             raise ValueError(f"{name} has the shape {np.shape(other)}: give {size}")
     usable = ~annotation_mask(array, colour) if valid is None else np.asarray(valid, dtype=bool)
-    smallest = MIN_DIAMETER if min_diameter is None else max(1.5, min_diameter)
+    smallest = max(MIN_DIAMETER, min_diameter or 0.0)
     if usable.sum() < 64 or np.ptp(array[usable]) == 0:
         return Segmentation(np.zeros(array.shape, dtype=np.int32), "bright", 0.0, usable)
     seen = look(as_unit(array, usable), usable, polarity, smallest)
@@ -278,7 +279,12 @@ class _Search:
 def _tiny(labels: np.ndarray) -> bool:
     """Whether most particles are too small on this grid to be told apart, or none is seen."""
     area = np.bincount(labels.ravel())[1:]
-    return area.size == 0 or bool(2 * np.sqrt(np.median(area) / np.pi) < COARSE_DIAMETER)
+    if area.size == 0 or 2 * np.sqrt(np.median(area) / np.pi) < COARSE_DIAMETER:
+        return True
+    # across the largest disc in each; the ground beside it is half a pixel further away
+    depth = np.asarray(ndimage.distance_transform_edt(np.pad(labels > 0, 1)))[1:-1, 1:-1]
+    deepest = ndimage.maximum(depth, labels, np.arange(1, area.size + 1))
+    return bool(2 * np.median(deepest) - 1 < COARSE_WIDTH)
 
 
 def _drop_small(labels: np.ndarray, smallest: float) -> np.ndarray:

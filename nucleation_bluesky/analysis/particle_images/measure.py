@@ -116,7 +116,7 @@ def find_particles(
         See `segment_image`.
     polarity : {"auto", "bright", "dark"}
     min_diameter : float or None
-        Smaller particles are left out, m or px.
+        Smaller particles are left out, m or px; those under 4 px always are.
     max_area : float or None
         Larger particles are left out, m2 or px2 (the SECCM paper leaves out those over 0.1 um2).
     footprint : ndarray of bool or None, shape (rows, cols)

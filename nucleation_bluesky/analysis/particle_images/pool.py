@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from nucleation_bluesky.analysis.particle_images.parting import fragments, join
-from nucleation_bluesky.analysis.particle_images.traits import Field, traits
+from nucleation_bluesky.analysis.particle_images.traits import Field, Hulls, traits
 
 # powers of the solidity with which the pieces of a mask are joined: more joined, more parted
 JOINED, PARTED = 3.0, 20.0
@@ -72,7 +72,7 @@ def layers_of(field: Field, found: list[np.ndarray], parted: list[np.ndarray]) -
 
 def pool_of(field: Field, layers: list[np.ndarray]) -> Pool:
     """Describe the regions of some segmentations (see `layers_of`), at least one."""
-    hulls: dict[tuple[int, ...], tuple[float, float]] = {}
+    hulls: Hulls = {}
     described: list[dict[str, np.ndarray]] = []
     for k, labels in enumerate(layers):
         # several ways often see the same
@@ -83,7 +83,42 @@ def pool_of(field: Field, layers: list[np.ndarray]) -> Pool:
     area = np.concatenate(areas)
     meets, agreed = agreement(layers, first, area)
     together = {name: np.concatenate([d[name] for d in described]) for name in described[0]}
-    return Pool(tuple(layers), first[:-1], area, meets, together | agreed)
+    together |= agreed
+    together |= cut_by_others(first, area, meets, together)
+    return Pool(tuple(layers), first[:-1], area, meets, together)
+
+
+def cut_by_others(
+    first: np.ndarray,
+    area: np.ndarray,
+    meets: tuple[np.ndarray, np.ndarray, np.ndarray],
+    found: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Describe what speaks for the cuts that other layers make through each region.
+
+    Of the parts of a region that another layer has, the one whose cut is shown best counts; the
+    mean over the layers that cut it.
+    """
+    n, layers = area.size, first.size - 1
+    layer = np.searchsorted(first, np.arange(n), side="right") - 1
+    a, b, common = meets
+    whole, part = np.concatenate([a, b]), np.concatenate([b, a])
+    held = (np.concatenate([common, common]) > 0.5 * area[part]) & (area[part] < 0.9 * area[whole])
+    whole, part = whole[held], part[held]
+    cell = whole.astype(np.int64) * layers + layer[part]
+    several = np.bincount(cell, minlength=n * layers) >= 2
+    cutting = np.maximum(several.reshape(n, layers).sum(axis=1), 1)
+
+    def told(values: np.ndarray, most: np.ufunc, start: float) -> np.ndarray:
+        best = np.full(n * layers, start)
+        most.at(best, cell, values[part])
+        return np.where(several, best, 0.0).reshape(n, layers).sum(axis=1) / cutting
+
+    return {
+        "parts' dip": told(np.minimum(found["united dip"], 1), np.maximum, -np.inf),
+        "parts' step": told(np.minimum(found["united step"], 1), np.maximum, -np.inf),
+        "parts united": told(found["united"], np.minimum, np.inf),
+    }
 
 
 def disjoint(pool: Pool, worth: np.ndarray) -> np.ndarray:
@@ -102,7 +137,7 @@ def disjoint(pool: Pool, worth: np.ndarray) -> np.ndarray:
     covered = np.zeros(pool.area.size)
     barred = np.zeros(pool.area.size, dtype=bool)
     chosen = []
-    for i in np.argsort(-worth):
+    for i in np.argsort(-worth, kind="stable"):
         if barred[i] or covered[i] > OVERLAP * pool.area[i]:
             continue
         chosen.append(i)

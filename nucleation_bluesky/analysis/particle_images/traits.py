@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from skimage import segmentation
 
+from nucleation_bluesky.analysis.particle_images.cuts import cuts
 from nucleation_bluesky.analysis.particle_images.parting import corners
 
 # how far the ground around a region is looked at, px
@@ -22,6 +23,8 @@ LEAST_CONTRAST = 0.01
 LEAST_NOISE = 0.003
 # bits of a value where values are ranked
 FINE = 24
+# area, outline and corners of convex hulls, by box and area of what they are around
+Hulls = dict[tuple[int, ...], tuple[float, float, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,7 @@ class _Sums:
         return found
 
 
-def traits(
-    field: Field, labels: np.ndarray, hulls: dict[tuple[int, ...], tuple[float, float]]
-) -> dict[str, np.ndarray]:
+def traits(field: Field, labels: np.ndarray, hulls: Hulls) -> dict[str, np.ndarray]:
     """Describe every region of a label map.
 
     Parameters
@@ -112,7 +113,7 @@ def traits(
     owner = labels.ravel()[flat]
     area = sums.total(owner)
     radius = np.sqrt(area / np.pi)
-    found, outer = _shape(sums, labels, flat, owner, area, hulls)
+    found, outer, around = _shape(sums, labels, flat, owner, area, hulls)
     own, other, fall, clear, picture, low = _sides(field, labels)
     sides = np.maximum(sums.total(own), 1)
     length = outline(labels)
@@ -137,6 +138,10 @@ def traits(
     common = sums.total(own[meets])
     found["gap"] = np.where(common > 0, (mean - sums.mean(own[meets], low[meets])) / unit, 1.0)
     found["gap shown"] = np.where(common > 0, sums.mean(own[meets], clear[meets]), 1.0)
+    found |= cuts(
+        own, other, fall, low,
+        {"area": area, "mean": mean, "unit": unit}, around,
+    )  # fmt: skip
     deepest, cored, texture = _inside(sums, field, labels, flat, owner)
     found["depth"] = (deepest + 0.5) / radius
     found["texture"] = np.where(cored > 0, texture, found["shown"])
@@ -160,9 +165,9 @@ def _shape(
     flat: np.ndarray,
     owner: np.ndarray,
     area: np.ndarray,
-    hulls: dict[tuple[int, ...], tuple[float, float]],
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Traits of the shape, and the length of the convex hull."""
+    hulls: Hulls,
+) -> tuple[dict[str, np.ndarray], np.ndarray, list[np.ndarray]]:
+    """Traits of the shape, and the lengths and corners of the convex hulls."""
     rows, cols = (a.astype(float) for a in np.divmod(flat, labels.shape[1]))
     dx = cols - (sums.total(owner, cols) / area)[owner - 1]
     dy = rows - (sums.total(owner, rows) / area)[owner - 1]
@@ -172,18 +177,24 @@ def _shape(
     half, root = (vx + vy) / 2, np.sqrt(((vx - vy) / 2) ** 2 + cov**2)
     axes = np.sqrt(half + root), np.sqrt(np.maximum(half - root, 1 / 12))
     determinant = np.maximum(vx * vy - cov**2, 1e-9)
-    hull = np.ones((sums.n, 2))
+    hull, around = np.ones((sums.n, 2)), []
     for k, box in enumerate(ndimage.find_objects(labels)):
         key = (box[0].start, box[0].stop, box[1].start, box[1].stop, int(area[k]))
         if key not in hulls:
-            around = ConvexHull(corners(labels[box] == k + 1))
-            hulls[key] = float(around.volume), float(around.area)
-        hull[k] = hulls[key]
-    return {
-        "axes": axes[1] / axes[0],
-        "filled": np.clip(area / (4 * np.pi * np.sqrt(determinant)), 0, 1.2),
-        "solid": np.minimum(area / hull[:, 0], 1.05),
-    }, hull[:, 1]
+            one = ConvexHull(corners(labels[box] == k + 1))
+            points = one.points[one.vertices] + [box[0].start, box[1].start]
+            hulls[key] = float(one.volume), float(one.area), points
+        hull[k] = hulls[key][:2]
+        around.append(hulls[key][2])
+    return (
+        {
+            "axes": axes[1] / axes[0],
+            "filled": np.clip(area / (4 * np.pi * np.sqrt(determinant)), 0, 1.2),
+            "solid": np.minimum(area / hull[:, 0], 1.05),
+        },
+        hull[:, 1],
+        around,
+    )
 
 
 def _beside_the_typical(
