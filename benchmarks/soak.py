@@ -2,12 +2,12 @@
 
 Memory of their own, file handles and threads of session, controller, courier and Tiled are sampled
 along the run; so are processor time and wall time of a site. A slope is told with its standard
-error, from the tenths of the run after the first two (samples beside each other are not
-independent).
+error, from the means of ten parts of the run after its first third, which may fill caches (samples
+beside each other are not independent).
 
 Memory that does not grow by more than twice that error is flat. The verdict is part of the results.
 
-``python -m benchmarks soak [--sites 20000] [--minutes 20]``; results in results/soak.json.
+``python -m benchmarks soak [--sites 30000] [--minutes 20]``; results in results/soak.json.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from benchmarks.report import environment
 from benchmarks.watchdog import ALARMS, RAMP, SAMPLE_PERIOD, watch
 
 PROCESSES = ("run_engine", "ioc", "courier", "tiled")
-WARM = 0.2  # share of the run that may still fill caches
-BLOCKS = 8  # tenths of the run, after that
+WARM = 1 / 3  # share of the run that may still fill caches
+BLOCKS = 10  # of the run after that
 TIME_LIMIT = 0.05  # by which a site at the end may take longer
 AGAIN = 20  # runs after the first, at most
 
@@ -170,7 +170,7 @@ def measure(directory: Path, sites: int, minutes: float) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sites", type=int, default=20_000)
+    parser.add_argument("--sites", type=int, default=30_000)
     parser.add_argument("--minutes", type=float, default=1e4, help="end after so long")
     parser.add_argument("--directory", type=Path)
     options = parser.parse_args()

@@ -2,31 +2,41 @@
 
 import hashlib
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left
+
+_ROOM = 32_768  # tokens
 
 
 class UsedTokens:
     """A set that holds eight bytes a token: nights of exposures must not make a controller grow.
 
     It holds digests. Two of a million tokens share one with a probability of 3e-8; the second would
-    then be refused, never armed twice.
+    then be refused, never armed twice. There is room for a long night from the start.
     """
 
     def __init__(self) -> None:
-        self._digests: array[int] = array("Q")
+        self._digests: array[int] = array("Q", bytes(8 * _ROOM))  # sorted, as far as used
+        self._used = 0
 
     def __len__(self) -> int:
-        return len(self._digests)
+        return self._used
 
     def __contains__(self, token: str) -> bool:
         digest = _digest(token)
-        index = bisect_left(self._digests, digest)
-        return index < len(self._digests) and self._digests[index] == digest
+        index = bisect_left(self._digests, digest, 0, self._used)
+        return index < self._used and self._digests[index] == digest
 
     def add(self, token: str) -> None:
         """Remember a token."""
-        if token not in self:
-            insort(self._digests, _digest(token))
+        if token in self:
+            return
+        if self._used == len(self._digests):
+            self._digests.frombytes(bytes(8 * _ROOM))
+        digest = _digest(token)
+        index = bisect_left(self._digests, digest, 0, self._used)
+        self._digests[index + 1 : self._used + 1] = self._digests[index : self._used]
+        self._digests[index] = digest
+        self._used += 1
 
 
 def _digest(token: str) -> int:

@@ -3,12 +3,16 @@
 from array import array
 from bisect import bisect_left, bisect_right
 
+_ROOM = 32_768  # exposures
+
 
 class Visits:
-    """Counts the exposures of cells, in eight bytes an exposure."""
+    """Counts the exposures of cells, in eight bytes each; room for a night from the start."""
 
     def __init__(self) -> None:
-        self._keys: array[int] = array("Q")  # sorted, one for each exposure
+        # one for each exposure, sorted as far as used
+        self._keys: array[int] = array("Q", bytes(8 * _ROOM))
+        self._used = 0
 
     def count(self, cell: tuple[int, int]) -> int:
         """Count an exposure; return how many there were of this cell before.
@@ -19,7 +23,11 @@ class Visits:
             Column and row of the cell; they repeat after 2**32 of them.
         """
         key = cell[0] % 2**32 << 32 | cell[1] % 2**32
-        first = bisect_left(self._keys, key)
-        before = bisect_right(self._keys, key) - first
-        self._keys.insert(first, key)
+        first = bisect_left(self._keys, key, 0, self._used)
+        before = bisect_right(self._keys, key, 0, self._used) - first
+        if self._used == len(self._keys):
+            self._keys.frombytes(bytes(8 * _ROOM))
+        self._keys[first + 1 : self._used + 1] = self._keys[first : self._used]
+        self._keys[first] = key
+        self._used += 1
         return before
