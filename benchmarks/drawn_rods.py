@@ -1,5 +1,7 @@
 """Drawn images of rods, straight or bent, of any direction that do not touch, with their labels."""
 
+import itertools
+
 import numpy as np
 from scipy import ndimage
 
@@ -49,3 +51,19 @@ def long_rods(seed):
     image = 0.5 + (seen if rng.random() < 0.5 else -seen)
     image += noise * rng.normal(size=seen.shape)
     return np.round((image - image.min()) / np.ptp(image) * 220 + 8).astype("u1"), labels
+
+
+def rods_on_a_grid(length, width, noise, blur, seed):
+    """Return an image of boxes nearly alike, of any direction, side by side; and their number."""
+    rng = np.random.default_rng(seed)
+    side, step = 220, int(1.35 * length) + 8
+    y, x = np.indices((side, side)).astype(float)
+    image, count = np.zeros((side, side)), 0
+    centres = range(step // 2 + 2, side - step // 2, step)
+    for row, col in itertools.product(centres, centres):
+        angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.normal(0, 0.05))
+        u = (x - col) * np.cos(angle) + (y - row) * np.sin(angle)
+        v = -(x - col) * np.sin(angle) + (y - row) * np.cos(angle)
+        image[(abs(u) < scale * length / 2) & (abs(v) < scale * width / 2)] = 1
+        count += 1
+    return ndimage.gaussian_filter(image, blur) + rng.normal(0, noise, image.shape), count

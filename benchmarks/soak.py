@@ -28,6 +28,7 @@ from benchmarks.watchdog import ALARMS, RAMP, SAMPLE_PERIOD, watch
 PROCESSES = ("run_engine", "ioc", "courier", "tiled")
 WARM = 1 / 3  # share of the run that may still fill caches
 BLOCKS = 10  # of the run after that
+CEILING = 0.02  # share of its memory that a process may gain within the error of its slope
 TIME_LIMIT = 0.05  # by which a site at the end may take longer
 AGAIN = 20  # runs after the first, at most
 
@@ -43,11 +44,17 @@ def trend(sites: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     found = {"first": float(y[0]), "last": float(y[-1]), "blocks": y.tolist()}
     if len(x) < 4 or np.ptp(x) == 0:
         return found | {"per_1000_sites": math.nan, "standard_error": math.nan}
+    slope, error = _line(x, y)
+    return found | {"per_1000_sites": slope, "standard_error": error}
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope of a line and its standard error."""
     design = np.column_stack([x - x.mean(), np.ones_like(x)])
     (slope, level), *_ = np.linalg.lstsq(design, y, rcond=None)
     rest = y - design @ (slope, level)
     error = math.sqrt(float(rest @ rest) / (len(x) - 2) / float(np.sum((x - x.mean()) ** 2)))
-    return found | {"per_1000_sites": float(slope), "standard_error": error}
+    return float(slope), error
 
 
 def trends(samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -90,11 +97,17 @@ def site_times(made: Stack, canary: Canary) -> dict[str, Any]:
 def flat(found: dict[str, Any]) -> bool:
     """Whether memory grows by no more than twice the error of its slope; it may shrink.
 
-    Less than a page between the first and the last block is no growth: memory is counted in pages.
+    So it must be without the first block too, which may hide a growth by a fall; and growth within
+    the error must be a small share of the whole. Less than a page between the first block and the
+    last is no growth: memory is counted in pages.
     """
-    page = resource.getpagesize() / 2**20
-    grown = found["last"] - found["first"]
-    return grown < page or found["per_1000_sites"] <= 2 * found["standard_error"]
+    blocks = np.array(found["blocks"])
+    if np.ptp(blocks) < resource.getpagesize() / 2**20:
+        return True
+    number = np.arange(len(blocks), dtype=float)
+    lines = [_line(number[first:], blocks[first:]) for first in (0, 1)]
+    most = max(slope + 2 * error for slope, error in lines) * number[-1]
+    return all(slope <= 2 * error for slope, error in lines) and most <= CEILING * blocks[0]
 
 
 def verdict(result: dict[str, Any]) -> dict[str, Any]:

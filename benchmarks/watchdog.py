@@ -47,8 +47,11 @@ class BeatAges:
         return np.diff([stamp for stamp in self.stamps if first <= stamp <= last])
 
 
+OWN = ("RssAnon", "RssShmem", "VmSwap")
+
+
 def own_memory(process: psutil.Process) -> float:
-    """Memory that is no file's, in use or swapped out, MB.
+    """Memory that is no file's, a process's own or shared, in use or swapped out, MB.
 
     Libraries are mapped from files, and count in full or in part with every other process of the
     machine that starts or ends with the same ones.
@@ -59,7 +62,7 @@ def own_memory(process: psutil.Process) -> float:
     except OSError as error:
         raise psutil.NoSuchProcess(process.pid) from error
     held = dict(line.split(":", 1) for line in lines)
-    return sum(int(held[key].split()[0]) for key in ("RssAnon", "VmSwap") if key in held) / 1024
+    return sum(int(held[key].split()[0]) for key in OWN if key in held) / 1024
 
 
 def usage(processes: dict[str, psutil.Process]) -> dict[str, dict[str, float]]:

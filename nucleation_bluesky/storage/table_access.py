@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,23 @@ def open_tables(storage: SQLStorage) -> dbapi.Connection:
 
 
 def _make(path: Path) -> None:
+    """Make an empty file; one that another process has made meanwhile stays."""
+    log = path.with_name(f"{path.name}.wal")
+    if log.exists() and not path.exists():
+        aside = log.with_name(f"{log.name}.without-its-file-{time.time_ns()}")
+        logger.warning("%s has no file that it belongs to: it is kept as %s", log, aside.name)
+        log.rename(aside)
     # under another name until complete: a start that is killed leaves nothing half made
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     duckdb.connect(str(temporary), config={"default_block_size": str(BLOCK)}).close()
-    temporary.replace(path)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        temporary.rename(path)
+    temporary.unlink(missing_ok=True)
 
 
 class Tables:
@@ -63,7 +76,9 @@ class Tables:
 
     DuckDB keeps in memory what a checkpoint reads and writes, all the rows of a run, up to a share
     of the machine's memory. Closing the file is the one thing that gives it back; a limit would
-    make commits fail. After a checkpoint the log is empty, and both take some ten milliseconds.
+    make commits fail. After a checkpoint the log is empty; closing and opening take some ten
+    milliseconds each, longer with hundreds of tables, all of whose columns are read. What is read
+    stays in memory until the next checkpoint.
 
     Parameters
     ----------
@@ -118,17 +133,17 @@ class Tables:
 
     def rest(self) -> None:
         """Close the file if there was a checkpoint: other commits write to the log alone."""
-        if self._last_written() == self._written:
+        if self._connection is None or self._last_written() == self._written:
             return
         try:
             self.close()
-        except RuntimeError as error:
+        except (RuntimeError, dbapi.Error) as error:
             logger.warning("the tables stay open: %s", error)
 
     def _last_written(self) -> int:
         try:
             return self._path.stat().st_mtime_ns
-        except FileNotFoundError:
+        except OSError:  # nobody can tell: as if written
             return 0
 
 
@@ -156,8 +171,11 @@ class Turns:
         if not isinstance(storage, SQLStorage):
             raise TypeError(f"{uri} is not an address of SQL tables")
 
+        # the same one again where the pool gives it up: two would be two instances of the file
+        tables = Tables(storage)
+
         def make() -> Any:
-            return Tables(storage)
+            return tables
 
         self._pool = QueuePool(make, pool_size=1, max_overflow=0, timeout=LONGEST_WAIT)
         event.listen(self._pool, "checkin", _rest)
@@ -189,5 +207,6 @@ class Turns:
 
 
 def _rest(tables: Tables | None, _record: Any) -> None:
+    # what is raised here would keep the pool's one place for ever
     if tables is not None:  # None where the pool has given the connection up
         tables.rest()

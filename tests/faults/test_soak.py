@@ -8,7 +8,7 @@ from subprocess import PIPE
 import numpy as np
 import psutil
 import pytest
-from benchmarks.soak import PROCESSES, trends, verdict
+from benchmarks.soak import PROCESSES, flat, trends, verdict
 from benchmarks.watchdog import own_memory
 
 
@@ -54,6 +54,15 @@ def test_growth_is_noticed_and_told_in_kb_a_site():
 )
 def test_memory_without_noise_may_shrink_or_grow_by_less_than_a_page(growth, passes):
     assert verdict(result(growth=growth, spread=0.0))["met"]["memory_flat"] is passes
+
+
+def test_growth_after_a_fall_and_growth_within_a_large_error_are_noticed():
+    late = [224.9, *np.linspace(206.8, 218.5, 9)]
+    wild = [100 + 8 * (-1) ** k + 0.5 * k for k in range(10)]
+    assert not flat({"blocks": late})
+    assert not flat({"blocks": wild})
+    assert flat({"blocks": [200.0, 201.0, *[201.5, 201.3] * 4]}) is False
+    assert flat({"blocks": [201.5, 201.3] * 5})
 
 
 def test_a_lost_handle_now_and_then_is_noticed():

@@ -310,6 +310,59 @@ def test_a_file_that_cannot_be_opened_is_told_and_tried_again(turns, tmp_path, m
         assert _value(turn, "SELECT count(*) FROM rows") == 2000
 
 
+def test_a_file_that_cannot_be_looked_at_for_a_while_costs_no_turn(turns, tmp_path, monkeypatch):
+    """What fails at the end of a turn must not keep the one connection for ever."""
+    _append(turns.storage, _row(0))
+    stat = Path.stat
+
+    def denied(path: Path, **options: Any) -> Any:
+        if path == tmp_path / "tables.duckdb":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    turn = turns.storage.connect()
+    with turn.cursor() as cursor:
+        cursor.adbc_ingest("rows", _row(1), mode="append")
+    turn.commit()
+    turn.close()
+    for _ in range(2):
+        with pytest.raises(NoTurnError, match="cannot be opened"):
+            turns.storage.connect()
+    monkeypatch.undo()
+    _append(turns.storage, _row(3))
+    with closing(turns.storage.connect()) as turn:
+        assert _value(turn, "SELECT sum(seq_num) FROM rows") == 4
+
+
+def test_a_log_without_its_file_is_put_aside(turns, tmp_path, caplog):
+    """Its rows are those of a file that is gone; in a new one they could not be replayed."""
+    log = tmp_path / "tables.duckdb.wal"
+    _append(turns.storage, _row(0))
+    kept = log.read_bytes()
+    turns.storage.dispose()
+    (tmp_path / "tables.duckdb").unlink()
+    log.write_bytes(kept)
+    again = Turns(f"duckdb:///{tmp_path / 'tables.duckdb'}")
+    _append(again.storage, _row(1))
+    with closing(again.storage.connect()) as turn:
+        assert _value(turn, "SELECT sum(seq_num) FROM rows") == 1
+    (aside,) = tmp_path.glob("*.without-its-file-*")
+    assert aside.read_bytes() == kept
+    assert aside.name in caplog.text
+    again.storage.dispose()
+
+
+def test_a_file_that_another_made_meanwhile_stays(turns, tmp_path):
+    _append(turns.storage, _row(7))
+    turns.storage.dispose()
+    table_access._make(tmp_path / "tables.duckdb")
+    again = Turns(f"duckdb:///{tmp_path / 'tables.duckdb'}")
+    with closing(again.storage.connect()) as turn:
+        assert _value(turn, "SELECT sum(seq_num) FROM rows") == 7
+    again.storage.dispose()
+
+
 def test_a_directory_that_is_not_there_is_named(tmp_path):
     turns = Turns(f"duckdb:///{tmp_path / 'nowhere' / 'tables.duckdb'}")
     with pytest.raises(NoTurnError, match=r"The directory .*nowhere does not exist"):
