@@ -34,7 +34,8 @@ class UsedTokens:
             self._digests.frombytes(bytes(8 * _ROOM))
         digest = _digest(token)
         index = bisect_left(self._digests, digest, 0, self._used)
-        self._digests[index + 1 : self._used + 1] = self._digests[index : self._used]
+        with memoryview(self._digests) as view:  # moves in place; a slice would be a copy
+            view[index + 1 : self._used + 1] = view[index : self._used]
         self._digests[index] = digest
         self._used += 1
 

@@ -27,7 +27,8 @@ class Visits:
         before = bisect_right(self._keys, key, 0, self._used) - first
         if self._used == len(self._keys):
             self._keys.frombytes(bytes(8 * _ROOM))
-        self._keys[first + 1 : self._used + 1] = self._keys[first : self._used]
+        with memoryview(self._keys) as view:  # moves in place; a slice would be a copy
+            view[first + 1 : self._used + 1] = view[first : self._used]
         self._keys[first] = key
         self._used += 1
         return before
