@@ -185,7 +185,7 @@ def _bars(marks: list[_Mark], unit: np.ndarray) -> list[_Mark]:
         if m.width >= max(4 * m.height, 0.04 * cols) and m.fill > 0.85 and m.height < 0.05 * rows
     ]
     # a scale bar may be drawn in parts, a table has many lines: all of them level
-    others = [m for m in marks if m.width < 4 * m.height]
+    others = [m for m in marks if m.width < 4 * m.height and not any(_close(m, b) for b in bars)]
     return [
         m for m in bars if _count_like(others, m.length, m.area, BAR_LENGTH, BAR_AREA) < LIKE_BAR
     ]
