@@ -45,7 +45,8 @@ def test_a_run_without_growth_passes():
 
 def test_growth_is_noticed_and_told_in_kb_a_site():
     found = verdict(result(growth=0.004))
-    assert not found["met"]["memory_flat"]
+    assert not found["met"]["memory_slopes_within_noise"]
+    assert not found["met"]["memory_gains_2_percent_at_most"]
     assert found["memory"]["run_engine"]["kb_per_site"] == pytest.approx(4.1, abs=0.1)
 
 
@@ -55,7 +56,8 @@ def test_growth_is_noticed_and_told_in_kb_a_site():
 def test_memory_without_noise_may_shrink_or_grow_by_less_than_a_page(grown, within):
     found = verdict(result(growth=grown, spread=0.0))
     assert found["memory"]["run_engine"]["within_noise"] is within
-    assert found["met"]["memory_flat"]  # 40 kB in 20,000 sites
+    assert found["met"]["memory_slopes_within_noise"] is within
+    assert found["met"]["memory_gains_2_percent_at_most"]  # 40 kB in 20,000 sites
     assert found["memory"]["run_engine"]["at_most"] == pytest.approx(
         grown * 2 / 3 * 0.9 * 20_000 / 100, rel=0.1, abs=1e-9
     )
