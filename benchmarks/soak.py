@@ -5,8 +5,8 @@ along the run; so are processor time and wall time of a site. A slope is told wi
 error, from the means of ten parts of the run after its first third, which may fill caches (samples
 beside each other are not independent).
 
-Two verdicts on memory: whether its slopes are within two errors of nothing, and whether it gains 2 %
-at the most, at the upper end of its slope (two errors above it). They are part of the results.
+Two verdicts on memory: whether its slopes are within two errors of nothing, and whether it gains
+2 % at the most, at the upper end of its slope (two errors above it). They are part of the results.
 
 ``python -m benchmarks soak [--sites 30000] [--minutes 20]``; results in results/soak.json.
 """
