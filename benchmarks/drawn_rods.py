@@ -9,12 +9,17 @@ SIZE = 256  # px
 FORMS = ("box", "ellipse", "capsule", "bent")
 
 
-def long_rods(seed):
+def bent_rods(seed):
+    """Return an image of arcs, and labels; see `long_rods`."""
+    return long_rods(1000 + seed, "bent")
+
+
+def long_rods(seed, form=None):
     """Return an image (rows, cols) of 8-bit grey values, and labels (0 outside)."""
     rng = np.random.default_rng([seed, 77])
     # thin and sharp ones are the hardest: their outlines are steps of pixels
-    width, aspect = np.exp(rng.uniform(np.log(5), np.log(20))), rng.uniform(1.5, 6)
-    length, form = width * aspect, FORMS[rng.integers(len(FORMS))]
+    width, aspect = np.exp(rng.uniform(np.log(5), np.log(20))), rng.uniform(1.5, 8)
+    length, form = width * aspect, form or FORMS[rng.integers(len(FORMS))]
     # from all alike and clear to different, noisy and blurred
     unlike, noise = rng.choice([0.0, 0.5, 1.0]), 0.08 * rng.uniform(0.15, 1) ** 2
     y, x = np.indices((SIZE, SIZE)).astype(float)
@@ -34,7 +39,7 @@ def long_rods(seed):
         elif form == "ellipse":
             inside = (2 * u / along) ** 2 + (2 * v / across) ** 2 < 1
         elif form == "bent":
-            bow = along * rng.uniform(0.6, 2)
+            bow = along * rng.uniform(0.35, 2)  # up to arcs of 160 degrees
             u, v = bow * np.arctan2(u, v + bow), np.hypot(u, v + bow) - bow
             inside = (abs(u) < along / 2) & (abs(v) < across / 2)
         else:

@@ -41,13 +41,14 @@ from sklearn.ensemble import (  # pyright: ignore[reportMissingImports]
 )
 from tests.support import micrographs
 
-from benchmarks.drawn_rods import long_rods
+from benchmarks.drawn_groups import overlapping_discs
+from benchmarks.drawn_rods import bent_rods, long_rods
 from benchmarks.particles_public import half_of, without_specks
 
-# what a source weighs in all: as many images as its untouched half has
+# what a source weighs in all: as many images as its untouched half has; drawn ones as EMPS
 WEIGHTS = {
     "emps": 40.0, "nuclei_fluorescence": 40.0, "nuclei_stained": 40.0, "tio2_sem": 20.0,
-    "tio2_tsem": 20.0, "tem_au_film": 5.0, "drawn": 20.0,
+    "tio2_tsem": 20.0, "tem_au_film": 5.0, "drawn": 40.0,
 }  # fmt: skip
 SAME = {"tio2_sem": "tio2", "tio2_tsem": "tio2"}
 # regions taken of one image
@@ -246,7 +247,9 @@ def main():
     parser.add_argument("pools", type=Path)
     parser.add_argument("--each", type=int, default=1000, help="images of a source")
     parser.add_argument("--drawn", type=int, default=4, help="drawn images of a kind")
-    parser.add_argument("--rods", type=int, default=88, help="drawn images of rods")
+    parser.add_argument("--rods", type=int, default=120, help="drawn images of rods")
+    parser.add_argument("--bent", type=int, default=64, help="drawn images of bent rods")
+    parser.add_argument("--groups", type=int, default=72, help="drawn images of overlapping discs")
     parser.add_argument("--kinds", action="store_true", help="leave out each source in turn, too")
     parser.add_argument("--write", action="store_true", help="write the scores to the package")
     parser.add_argument("--kept", action="store_true", help="only candidates that POOLS has")
@@ -267,10 +270,15 @@ def main():
             if not file.exists():
                 one = micrographs.micrograph(kind, seed, size=192)
                 collect(one.image, one.labels, file)
-    for seed in range(options.rods):
-        file = options.pools / f"drawn_longrods_{seed}.npz"
-        if not file.exists():
-            collect(*long_rods(seed), file)
+    for name, draw, number in (
+        ("longrods", long_rods, options.rods),
+        ("bent", bent_rods, options.bent),
+        ("groups", overlapping_discs, options.groups),
+    ):
+        for seed in range(number):
+            file = options.pools / f"drawn_{name}_{seed}.npz"
+            if not file.exists():
+                collect(*draw(seed), file)
     examples = [example(file) for file in sorted(options.pools.glob("*.npz"))]
     part = {}
     for source in WEIGHTS:

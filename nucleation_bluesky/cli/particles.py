@@ -112,16 +112,16 @@ def _limit(text: str | None, power: int, size: float | None, option: str) -> flo
     """Turn a length or an area, in SI or in pixels, into the unit of the table."""
     if text is None:
         return None
-    pixels = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(?:px(?:\s*(?:\^|\*\*)?\s*2|2)?|pixels?)?\s*", text)
-    if pixels:
+    pixels = re.fullmatch(r"\s*(.*?)\s*(?:px(?:\s*(?:\^|\*\*)?\s*2|2)?|pixels?)\s*", text)
+    if pixels := pixels or re.fullmatch(r"\s*([0-9.eE+-]+)\s*", text):
         value = parse_quantity(pixels[1], "")
         value = value if size is None else value * size**power
     else:
-        if size is None:
-            fail(f"{option} '{text}' needs --pixel-size; or give it in pixels ('5 px')")
         # um2 and um² are um**2
         unit = re.sub(r"(?<=[A-Za-zµ])(?:2|²)$", "**2", text.strip()) if power == 2 else text
         value = parse_quantity(unit, "m" if power == 1 else "m**2")
+        if size is None:
+            fail(f"{option} '{text}' needs --pixel-size; or give it in pixels ('5 px')")
     if not value > 0:
         fail(f"{option} '{text}': give a positive value")
     return value

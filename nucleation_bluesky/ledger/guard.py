@@ -1,11 +1,15 @@
 """What a device asks before it may energise: one claim per exposure."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nucleation_bluesky.ledger.errors import LedgerError
 from nucleation_bluesky.ledger.ledger import Ledger
 from nucleation_bluesky.ledger.records import Position, SiteClaim
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Guard:
     technique: str = ""
     await_record: bool = False
     _unrecorded: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict, init=False)
+    _open: set[str] = field(default_factory=set, init=False)  # runs
 
     def claim(self) -> Claim:
         """Claim the site under the tip; durable when this returns.
@@ -103,17 +108,34 @@ class Guard:
     def recorded(self, name: str, doc: Mapping[str, Any]) -> None:
         """Finish the exposures that an event names; subscribe it after the journal.
 
+        Those that no event named are burned when the last open run ends: they have no data.
+
         Parameters
         ----------
         name, doc : str, mapping
             A document.
         """
+        if name == "start":
+            self._open.add(doc["uid"])
+        elif name == "stop":
+            self._open.discard(doc["run_start"])
+            if not self._open:
+                self._burn_unrecorded()
         if name not in ("event", "event_page") or not self._unrecorded:
             return
         for value in doc["data"].values():
             for token in value if isinstance(value, list) else (value,):
                 if isinstance(token, str) and token in self._unrecorded:
                     self.ledger.finish(*self._unrecorded.pop(token))
+
+    def _burn_unrecorded(self) -> None:
+        for token, (exposure, _) in list(self._unrecorded.items()):
+            try:
+                self.ledger.burn(exposure, "the run ended before its event was recorded")
+            except LedgerError:  # tried again after the next run; at the latest recovery burns it
+                logger.exception("exposure %s could not be burned in the ledger", exposure)
+            else:
+                self._unrecorded.pop(token, None)
 
     def burned(self, claim: Claim, reason: str) -> None:
         """Record that the site is spoiled."""

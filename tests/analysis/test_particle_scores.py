@@ -203,3 +203,68 @@ def test_straight_rods_of_any_direction_stay_whole(length, width, most):
             image[(np.abs(u) < length / 2) & (np.abs(v) < width / 2)] = 1
     seen = np.asarray(ndimage.gaussian_filter(image, 1.0)) + rng.normal(0, 0.03, image.shape)
     assert segment_image(seen).labels.max() == most
+
+
+@pytest.mark.parametrize(
+    ("length", "width", "angle"), [(200, 12, np.pi / 2), (120, 12, 0.5), (300, 20, 0.5)]
+)
+def test_one_long_rod_alone_is_no_hole_in_a_ground(length, width, angle):
+    rows, cols = np.indices((384, 384)) - 190.0
+    u = cols * np.sin(angle) + rows * np.cos(angle)
+    v = cols * np.cos(angle) - rows * np.sin(angle)
+    mask = (np.abs(u) < length / 2) & (np.abs(v) < width / 2)
+    noise = np.random.default_rng(0).normal(0, 0.07, mask.shape)
+    found = segment_image(ndimage.gaussian_filter(mask.astype(float), 0.8) + noise)
+    assert found.polarity == "bright"
+    assert found.labels.max() == 1
+    assert (found.labels > 0)[mask].mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("diameter", "overlap"), [(12, 0.1), (16, 0.15), (20, 0.2), (24, 0.2), (30, 0.25)]
+)
+def test_discs_that_overlap_are_parted(diameter, overlap):
+    rng = np.random.default_rng(5)
+    step = int(2.4 * diameter) + 8
+    rows, cols = np.indices((4 * step + 8, 4 * step + 8)).astype(float)
+    image = np.zeros(rows.shape)
+    for row in (np.arange(4) + 0.5) * step + 4:
+        for col in (np.arange(4) + 0.5) * step + 4:
+            angle, apart = rng.uniform(0, np.pi), (1 - overlap) * diameter / 2
+            for side in (-apart, apart):
+                r, c = row + side * np.sin(angle), col + side * np.cos(angle)
+                image[np.hypot(rows - r, cols - c) < diameter / 2] = 1
+    seen = np.asarray(ndimage.gaussian_filter(image, 0.8)) + rng.normal(0, 0.03, image.shape)
+    assert segment_image(seen).labels.max() == 32
+
+
+@pytest.mark.parametrize("turn", [0.8, 1.8, 2.3])
+def test_arcs_stay_whole(turn):
+    rng = np.random.default_rng(5)
+    rows, cols = np.indices((300, 300)).astype(float)
+    mask = np.zeros(rows.shape, dtype=bool)
+    for row in (50, 150, 250):
+        for col in (50, 150, 250):
+            angle = np.arctan2(rows - row, cols - col) - rng.uniform(0, 2 * np.pi)
+            away = np.hypot(rows - row, cols - col)
+            mask |= (np.abs(away - 28) < 5) & (angle % (2 * np.pi) < turn)
+    seen = ndimage.gaussian_filter(mask.astype(float), 0.8) + rng.normal(0, 0.07, mask.shape)
+    assert segment_image(seen).labels.max() == 9
+
+
+def test_packed_discs_cut_by_the_frame_are_no_ground():
+    pitch = 68.0
+    rows, cols = np.indices((120, 120)).astype(float)
+    away = np.min(
+        [
+            np.hypot(rows - r * pitch * np.sqrt(3) / 2 - 5, cols - (c + r / 2) * pitch - 9)
+            for r in range(-2, 4)
+            for c in range(-4, 5)
+        ],
+        axis=0,
+    )
+    discs = away < 1.013 * pitch / 2
+    noise = np.random.default_rng(1).normal(0, 0.02, discs.shape)
+    found = segment_image(ndimage.gaussian_filter(-discs.astype(float), 1.0) + noise)
+    assert found.polarity == "dark"
+    assert (found.labels > 0)[discs].mean() > 0.9

@@ -347,3 +347,43 @@ def test_guard_claims_where_the_tip_is(ledger):
     assert (record.token, record.technique, record.state) == (claim.token, "t", "DONE")
     with pytest.raises(SiteUsedError):
         guard.claim()
+
+
+def test_an_exposure_without_an_event_is_burned_with_the_end_of_its_run(ledger):
+    here = [Position(0.0, 0.0, 1e-9)]
+    guard = Guard(ledger, "licgc", 1, "me", lambda: here[0], await_record=True)
+    guard.recorded("start", {"uid": "a"})
+    claims = []
+    for k in range(2):
+        here[0] = Position(k * 1e-6, 0.0, 1e-9)
+        claims.append(guard.claim())
+        guard.energised(claims[k])
+        guard.finished(claims[k], {"termination": 1})
+
+    def states():
+        return [ledger.exposure(claim.id).state for claim in claims]
+
+    guard.recorded("start", {"uid": "b"})  # a run within the run is not theirs
+    guard.recorded("stop", {"run_start": "b"})
+    assert states() == ["ENERGISED", "ENERGISED"]
+    guard.recorded("event", {"data": {"tip_token": claims[0].token}})
+    assert states() == ["DONE", "ENERGISED"]
+    guard.recorded("stop", {"run_start": "a", "exit_status": "abort"})
+    assert states() == ["DONE", "BURNED"]
+
+
+def test_an_exposure_that_could_not_be_burned_is_tried_again(ledger, monkeypatch):
+    guard = Guard(ledger, "licgc", 1, "me", lambda: Position(0.0, 0.0, 1e-9), await_record=True)
+    claim = guard.claim()
+    guard.energised(claim)
+    guard.finished(claim)
+
+    def full(*_):
+        raise LedgerError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "burn", full)
+        guard.recorded("stop", {"run_start": "a"})
+    assert ledger.exposure(claim.id).state == "ENERGISED"
+    guard.recorded("stop", {"run_start": "b"})
+    assert ledger.exposure(claim.id).state == "BURNED"

@@ -22,6 +22,7 @@ SOLID = 0.88  # of the particles, weighted by area
 ALIKE = 0.3  # effective number of particles by area over their number: else fragments and debris
 GAIN = 0.9  # evidence of the threshold that counts as good as that of the search: a near tie is its
 REVERSE = 1 / 3  # labels that explain less than this part of what the other polarity does are wrong
+FRAMED = 0.5  # what owes more than the rest of its outline to the frame of the picture is ground
 NEIGHBOURHOOD = 4.0  # standard deviation of it, in depths of what is above the threshold
 FEW = 0.02  # share of a neighbourhood under which its particles do not tell their grey value
 ROUNDS = 4
@@ -46,6 +47,8 @@ class Quality:
         Effective number of particles by area over their number.
     likeness : float
         How much the particles look like particles, by outline and shape; mean weighted by area.
+    in_view : float
+        The same with the frame of the picture as an outline that is not shown: ground is framed.
     """
 
     evidence: float = 0.0
@@ -53,6 +56,7 @@ class Quality:
     solid: float = 0.0
     alike: float = 0.0
     likeness: float = 0.0
+    in_view: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,10 @@ def choose(
 
 def _reverses(before: Quality, found: Quality | None, other: Quality) -> bool:
     """Whether particles of the other polarity are the better explanation."""
-    if found is not None:
-        return found.likeness < MORE_ALIKE * other.likeness
-    better = other.likeness >= LIKE and other.evidence >= before.evidence
+    if found is not None:  # both sides look like particles: one of them may be ground
+        return found.likeness < MORE_ALIKE * other.in_view
+    ground = other.in_view < FRAMED * other.likeness
+    better = other.likeness >= LIKE and not ground and other.evidence >= before.evidence
     return better or before.distinct < REVERSE * other.distinct
 
 
@@ -263,13 +268,18 @@ def quality(smooth: np.ndarray, valid: np.ndarray, labels: np.ndarray) -> Qualit
     slope = _slope(smooth)
     strength = _shown(slope, 3 * _noise(slope, valid))
     edge = np.asarray(segmentation.find_boundaries(labels, mode="inner"))
-    outline = np.asarray(ndimage.mean(np.where(edge, strength, 0.0), labels, which))
-    outline /= np.maximum(ndimage.mean(edge.astype(float), labels, which), 1e-9)
-    score = outline * props["solidity"] ** 4 * np.sqrt(round_)
+    seen = np.bincount(labels[edge], strength[edge], size)[which]
+    length = np.bincount(labels[edge], minlength=size)[which]
+    rim = np.logical_not(ndimage.binary_erosion(valid))
+    framed = inside & ~edge & rim
+    whole = length + np.bincount(labels[framed], minlength=size)[which]
+    shape = props["solidity"] ** 4 * np.sqrt(round_)
+    score = seen / np.maximum(length, 1) * shape
     return Quality(
         evidence=float(np.sum(area * score * np.clip(contrast, 0, None))),
         distinct=explained(smooth, valid, inside),
         solid=float(np.average(props["solidity"], weights=area)),
         alike=float(area.sum() ** 2 / (area.size * np.sum(area**2))),
         likeness=float(np.average(score, weights=area)),
+        in_view=float(np.average(seen / np.maximum(whole, 1) * shape, weights=area)),
     )

@@ -6,7 +6,8 @@ outline of the particle itself makes it steep.
 """
 
 import numpy as np
-from scipy.spatial import ConvexHull
+
+from nucleation_bluesky.analysis.particle_images.hulls import hull_of
 
 # of a region that meets no other
 ALONE = {"united": 0.0, "united dip": 1.0, "united step": 1.0, "united neck": 0.0}
@@ -30,8 +31,8 @@ def cuts(
         Fall of the grey across the side, and the lower grey of the two.
     regions : dict of ndarray, shape (n,)
         ``area``, px; ``mean`` grey; ``unit`` of its contrast.
-    hulls : list of ndarray, shape (k, 2)
-        Corners of the convex hull of each region.
+    hulls : list of ndarray of int, shape (k, 2)
+        Pixels at the corners of the convex hull of each region.
 
     Returns
     -------
@@ -58,8 +59,8 @@ def cuts(
         if (j, i) in known:
             united[k] = known[j, i]
             continue
-        hull = ConvexHull(np.concatenate([hulls[i], hulls[j]]))
-        united[k] = known[i, j] = float((area[i] + area[j]) / hull.volume)
+        hull = hull_of(np.concatenate([hulls[i], hulls[j]]))
+        united[k] = known[i, j] = float((area[i] + area[j]) / hull.pixels)
     order = np.lexsort((b, united, a))
     last = order[np.append(a[order][1:] != a[order][:-1], True)]
     one, two = a[last], b[last]

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 from skimage import segmentation
 
 from nucleation_bluesky.analysis.particle_images.cuts import cuts
-from nucleation_bluesky.analysis.particle_images.parting import corners
+from nucleation_bluesky.analysis.particle_images.hulls import Hull, ends, hull_of
 
 # how far the ground around a region is looked at, px
 RING = 4
@@ -23,8 +22,8 @@ LEAST_CONTRAST = 0.01
 LEAST_NOISE = 0.003
 # bits of a value where values are ranked
 FINE = 24
-# area, outline and corners of convex hulls, by box and area of what they are around
-Hulls = dict[tuple[int, ...], tuple[float, float, np.ndarray]]
+# convex hulls by place and pixels of what they are around
+Hulls = dict[tuple[int, int, int, bytes], Hull]
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def traits(field: Field, labels: np.ndarray, hulls: Hulls) -> dict[str, np.ndarr
     labels : ndarray of int, shape (rows, cols)
         1..n, each present; 0 outside.
     hulls : dict
-        Convex hulls already known, by box and area; added to.
+        Convex hulls already known; added to.
 
     Returns
     -------
@@ -167,7 +166,7 @@ def _shape(
     area: np.ndarray,
     hulls: Hulls,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, list[np.ndarray]]:
-    """Traits of the shape, and the lengths and corners of the convex hulls."""
+    """Traits of the shape, and the outlines and corners of the convex hulls."""
     rows, cols = (a.astype(float) for a in np.divmod(flat, labels.shape[1]))
     dx = cols - (sums.total(owner, cols) / area)[owner - 1]
     dy = rows - (sums.total(owner, rows) / area)[owner - 1]
@@ -179,18 +178,17 @@ def _shape(
     determinant = np.maximum(vx * vy - cov**2, 1e-9)
     hull, around = np.ones((sums.n, 2)), []
     for k, box in enumerate(ndimage.find_objects(labels)):
-        key = (box[0].start, box[0].stop, box[1].start, box[1].stop, int(area[k]))
+        region = labels[box] == k + 1
+        key = (box[0].start, box[1].start, region.shape[1], np.packbits(region).tobytes())
         if key not in hulls:
-            one = ConvexHull(corners(labels[box] == k + 1))
-            points = one.points[one.vertices] + [box[0].start, box[1].start]
-            hulls[key] = float(one.volume), float(one.area), points
+            hulls[key] = hull_of(ends(region) + np.array([box[0].start, box[1].start]))
         hull[k] = hulls[key][:2]
-        around.append(hulls[key][2])
+        around.append(hulls[key].vertices)
     return (
         {
             "axes": axes[1] / axes[0],
             "filled": np.clip(area / (4 * np.pi * np.sqrt(determinant)), 0, 1.2),
-            "solid": np.minimum(area / hull[:, 0], 1.05),
+            "solid": area / hull[:, 0],
         },
         hull[:, 1],
         around,
