@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
+from benchmarks.drawn_rods import painted
+
 SIZE = 256  # px
 MOST = 4  # discs of a group
 
@@ -34,14 +36,7 @@ def overlapping_discs(seed):
         count = int(labels.max())
         taken |= ndimage.binary_dilation(inside, iterations=3)
     labels = np.concatenate([[0], np.cumsum(np.bincount(labels.ravel())[1:] > 0)])[labels]
-    count = int(labels.max())
-    height = rng.uniform(0.3, 0.6) * (1 + unlike * rng.uniform(-0.2, 0.2, count))
-    seen = ndimage.gaussian_filter(
-        np.concatenate([[0], height])[labels], 0.4 + 1.2 * rng.random() ** 2
-    )
-    image = 0.5 + (seen if rng.random() < 0.5 else -seen)
-    image += noise * rng.normal(size=seen.shape)
-    return np.round((image - image.min()) / np.ptp(image) * 220 + 8).astype("u1"), labels
+    return painted(rng, labels, 0.2 * unlike, noise), labels
 
 
 def group(rng, diameter, overlap, unlike, y, x):

@@ -49,13 +49,22 @@ def long_rods(seed, form=None):
         count += 1
         labels[inside] = count
         taken |= ndimage.binary_dilation(inside, iterations=3)
-    height = rng.uniform(0.3, 0.6) * (1 + unlike * rng.uniform(-0.25, 0.25, count))
+    return painted(rng, labels, 0.25 * unlike, noise), labels
+
+
+def painted(rng, labels, unlike, noise):
+    """Return a picture of labels, bright or dark, as 8-bit grey values.
+
+    Their contrasts differ by up to the share ``unlike``.
+    """
+    count = int(labels.max())
+    height = rng.uniform(0.3, 0.6) * (1 + rng.uniform(-unlike, unlike, count))
     seen = ndimage.gaussian_filter(
         np.concatenate([[0], height])[labels], 0.4 + 1.2 * rng.random() ** 2
     )
     image = 0.5 + (seen if rng.random() < 0.5 else -seen)
     image += noise * rng.normal(size=seen.shape)
-    return np.round((image - image.min()) / np.ptp(image) * 220 + 8).astype("u1"), labels
+    return np.round((image - image.min()) / np.ptp(image) * 220 + 8).astype("u1")
 
 
 def rods_on_a_grid(length, width, noise, blur, seed):
